@@ -1,0 +1,1 @@
+//! Bandwidth allocation: who gets what.

@@ -1,0 +1,1 @@
+//! From several incoming encodings to one outgoing stream.

@@ -1,0 +1,1 @@
+//! Receiving one endpoint's media: sequence, loss, feedback.

@@ -1,0 +1,1 @@
+//! Dominant speaker and loudness.

@@ -1,0 +1,1 @@
+//! The handshake pool: DTLS and SCTP of many endpoints, away from the workers.
