@@ -114,7 +114,9 @@ impl Extension {
 
     /// The extension with that URI.
     pub fn from_uri(uri: &str) -> Option<Extension> {
-        Extension::ALL.into_iter().find(|extension| extension.uri() == uri)
+        Extension::ALL
+            .into_iter()
+            .find(|extension| extension.uri() == uri)
     }
 
     /// Position in [`Extension::ALL`].
@@ -159,7 +161,9 @@ pub struct MediaFormats {
 impl MediaFormats {
     /// The payload type with that number.
     pub fn by_number(&self, number: u8) -> Option<&PayloadType> {
-        self.payload_types.iter().find(|known| known.number == number)
+        self.payload_types
+            .iter()
+            .find(|known| known.number == number)
     }
 }
 

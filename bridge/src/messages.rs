@@ -10,13 +10,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping};
-use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId};
+use crate::ids::{
+    ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId,
+};
 use crate::media::{EndpointSources, MediaFormats, VideoType};
 use crate::srtp::KeyingMaterial;
 use crate::stats::WorkerStats;
 use crate::time::Time;
 use crate::transport::ice::Credentials;
-use crate::transport::secure::{Fingerprint, FailureReason, Setup};
+use crate::transport::secure::{FailureReason, Fingerprint, Setup};
 use crate::worker::packet::MediaPacket;
 
 /// To a worker, from the control plane or the handshake pool.

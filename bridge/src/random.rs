@@ -60,7 +60,9 @@ impl Random {
 
     /// `len` characters drawn uniformly from `A-Z a-z 0-9`: ICE characters, and safe in a URL.
     pub fn alphanumeric(&mut self, len: usize) -> String {
-        (0..len).map(|_| char::from(ALPHANUMERIC[self.below(62) as usize])).collect()
+        (0..len)
+            .map(|_| char::from(ALPHANUMERIC[self.below(62) as usize]))
+            .collect()
     }
 }
 

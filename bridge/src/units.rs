@@ -47,9 +47,9 @@ impl Bitrate {
         }
         match time.as_micros() {
             0 => Bitrate::INFINITE,
-            micros => Bitrate(
-                u64::try_from(u128::from(bytes) * 8_000_000 / micros).unwrap_or(u64::MAX),
-            ),
+            micros => {
+                Bitrate(u64::try_from(u128::from(bytes) * 8_000_000 / micros).unwrap_or(u64::MAX))
+            }
         }
     }
 
@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn bytes_and_rates_convert_both_ways() {
         assert_eq!(Bitrate::kbps(800).bytes_in(Duration::from_millis(10)), 1000);
-        assert_eq!(Bitrate::from_bytes(1000, Duration::from_millis(10)), Bitrate::kbps(800));
+        assert_eq!(
+            Bitrate::from_bytes(1000, Duration::from_millis(10)),
+            Bitrate::kbps(800)
+        );
         assert_eq!(Bitrate::INFINITE + Bitrate::kbps(1), Bitrate::INFINITE);
     }
 }

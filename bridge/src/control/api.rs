@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::ids::WorkerId;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, SourceName};
 use crate::media::{EncodingDescription, MediaKind, VideoType};
 use crate::messages::{Command, PoolCommand};
-use crate::ids::WorkerId;
 use crate::transport::ice::Credentials;
 use crate::transport::secure::{Fingerprint, Setup};
 
