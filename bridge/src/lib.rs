@@ -12,9 +12,11 @@
 pub mod allocation;
 pub mod cc;
 pub mod channel;
+pub(crate) mod conference;
 pub mod config;
 pub mod control;
 pub mod counters;
+pub mod endpoint;
 pub mod ids;
 pub mod limits;
 pub mod media;
