@@ -65,6 +65,16 @@ pub const AUTH_FAILURES_PER_SECOND: u32 = 1_000;
 pub const RTP_REPLAY_WINDOW: usize = 1_024;
 /// Replay window for RTCP, packets (T27).
 pub const RTCP_REPLAY_WINDOW: usize = 128;
+/// SSRCs that were removed from an endpoint and whose SRTP state is kept, so that their return opens
+/// neither a replay nor a wrong rollover counter (T27, T31). More are refused, never forgotten.
+pub const MAX_RETIRED_SSRCS: usize = 1_024;
+/// Sender SSRCs of SRTCP whose replay state is kept for an endpoint (T31). More are refused.
+pub const MAX_RTCP_SENDERS: usize = 1_024;
+/// Sender SSRCs of SRTCP whose own index is kept towards an endpoint; with more, indices skip numbers.
+pub const MAX_RTCP_INDICES: usize = 1_024;
+/// Of the packets of an SSRC that do not authenticate, one in this many is tried again with the next
+/// rollover counter (T28).
+pub const ROLLOVER_TRIAL_INTERVAL: u8 = 16;
 
 // ---- bridge channel -----------------------------------------------------------------------------
 
@@ -89,6 +99,8 @@ pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
 
 // ---- media --------------------------------------------------------------------------------------
 
+/// Extension elements of one RTP packet that are read or written (T35).
+pub const MAX_EXTENSION_ELEMENTS: usize = 16;
 /// RTCP elements per compound that are looked at (T42).
 pub const MAX_RTCP_ELEMENTS: usize = 64;
 /// Sequence numbers kept for duplicate detection and gap closing per SSRC.
