@@ -55,3 +55,4 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
         *place = value;
     }
 }
+pub mod stun;
