@@ -410,4 +410,4 @@ pub(super) fn write_string(out: &mut String, text: &str) {
 
 #[cfg(test)]
 #[path = "json_tests.rs"]
-mod tests;
+pub(super) mod tests;

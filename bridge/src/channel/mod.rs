@@ -8,6 +8,7 @@
 mod budget;
 mod client;
 mod json;
+mod queue;
 mod server;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::media::VideoType;
 
 pub use budget::{Admission, FanOutBudget, MessageBudget, TokenBucket};
 pub use client::{ClientMessage, ForwardedBody};
+pub use queue::MessageQueue;
 pub use server::ServerMessage;
 
 /// What a receiver may be sent of a source.
