@@ -70,8 +70,16 @@ pub const RTCP_REPLAY_WINDOW: usize = 128;
 
 /// Largest incoming message, bytes (bridge-channel §3.6, T50).
 pub const MAX_MESSAGE_BYTES: usize = 65_536;
-/// Depth of JSON (T65).
+/// Depth of JSON, the outermost object counted (T65).
 pub const MAX_JSON_DEPTH: usize = 32;
+/// Members of one JSON object (T65).
+pub const MAX_JSON_MEMBERS: usize = 1_024;
+/// Elements of a list that the protocol defines, such as `selectedSources` (T65).
+pub const MAX_LIST_ITEMS: usize = 256;
+/// Bytes of a JSON string or key outside of `msgPayload` (T65).
+pub const MAX_JSON_STRING_BYTES: usize = 4_096;
+/// Characters of a JSON number (T65).
+pub const MAX_JSON_NUMBER_CHARS: usize = 64;
 /// Data channels per endpoint.
 pub const MAX_DATA_CHANNELS: usize = 1;
 /// Incoming messages that wait per endpoint (bridge-channel §2.4).
@@ -80,6 +88,12 @@ pub const MESSAGE_QUEUE: usize = 50;
 pub const MESSAGES_PER_SECOND: u32 = 50;
 /// Burst of messages per sender (T54).
 pub const MESSAGE_BURST: u32 = 100;
+/// Bytes of messages per second and sender (T54).
+pub const MESSAGE_BYTES_PER_SECOND: u32 = 64 << 10;
+/// Burst of bytes of messages per sender (T54).
+pub const MESSAGE_BYTES_BURST: u32 = 256 << 10;
+/// Bytes per second that a conference may spend on forwarding messages, receivers counted (T54).
+pub const FAN_OUT_BYTES_PER_SECOND: u32 = 10 << 20;
 /// SCTP send buffer per association, bytes (T50).
 pub const SCTP_SEND_BUFFER: usize = 1 << 20;
 /// SCTP receive window per association, bytes (T50).
