@@ -51,6 +51,16 @@ pub const MAX_ENDPOINTS_PER_REQUEST: usize = 16;
 
 /// Validated remote addresses per ICE session; the least recently validated is replaced.
 pub const MAX_PATHS_PER_SESSION: usize = 16;
+/// Candidate pairs per ICE session, checked or waiting for it.
+pub const MAX_CHECK_LIST: usize = 100;
+/// STUN attributes of one message (T07).
+pub const MAX_STUN_ATTRIBUTES: usize = 32;
+/// STUN error answers per second and endpoint, all to authenticated requests (T01).
+pub const STUN_ERRORS_PER_SECOND: u32 = 10;
+/// STUN answers of an endpoint that wait to be sent; the worker sends them after each datagram.
+pub const MAX_STUN_ANSWERS: usize = 16;
+/// Bytes of a username fragment or ICE password (RFC 8839 §5.4).
+pub const MAX_ICE_CREDENTIAL_BYTES: usize = 256;
 /// Media stops this long after the last consent (T48).
 pub const CONSENT_EXPIRY: Duration = Duration::from_secs(15);
 /// DTLS datagrams kept per endpoint before the role is known.
