@@ -254,6 +254,9 @@ impl Control {
         let Some(conference) = self.conferences.get(&key) else {
             return;
         };
+        if !conference.shards.contains_key(&worker) {
+            return;
+        }
         error!(meeting = %conference.options.meeting_id, conf = %key, worker = worker.0, "conference failed");
         self.counters.conferences_failed += 1;
         self.remove_conference(key, 1011, "conference failed");
