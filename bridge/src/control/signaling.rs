@@ -12,15 +12,13 @@ use super::api::{ControlError, LocalTransport, NewSource, RemoteTransport, Resta
 use super::endpoint::ForceMute;
 use super::transport_state::{IceState, RemoteIceUse};
 use crate::ids::{EndpointKey, SourceKey};
-use crate::limits::{MAX_FINGERPRINTS, MAX_REMOTE_CANDIDATES};
+use crate::limits::{MAX_FINGERPRINTS, MAX_ICE_CREDENTIAL_BYTES, MAX_REMOTE_CANDIDATES};
 use crate::media::{EndpointSources, Extension, ExtensionMap, MediaFormats, SourceDescription};
 use crate::messages::{Command, PoolCommand, RemoteIce};
 use crate::time::Time;
 use crate::transport::ice::Credentials;
 use crate::transport::secure::Setup;
 
-/// Longest ufrag and ICE password (RFC 8839 §5.4).
-const MAX_ICE_CREDENTIAL: usize = 256;
 /// Longest digest of a fingerprint: SHA-512.
 const MAX_DIGEST: usize = 64;
 
@@ -79,7 +77,7 @@ impl Control {
             .get_mut(&endpoint)
             .ok_or(ControlError::NoEndpoint)?;
         if let Some(credentials) = &remote.credentials {
-            let bounded = |text: &str| !text.is_empty() && text.len() <= MAX_ICE_CREDENTIAL;
+            let bounded = |text: &str| !text.is_empty() && text.len() <= MAX_ICE_CREDENTIAL_BYTES;
             if !bounded(&credentials.ufrag) || !bounded(&credentials.password) {
                 return Err(ControlError::Invalid(
                     "The ICE ufrag or password is empty or longer than 256 characters",
@@ -121,16 +119,18 @@ impl Control {
         if remote.credentials.is_none() && remote.candidates.is_empty() {
             return Ok(());
         }
+        // Generation 0 means the first session, as does none.
+        let generation = remote.ice_generation.filter(|generation| *generation > 0);
         match endpoint
             .transport
-            .accept_remote_ice(remote.ice_generation, remote.credentials.is_some())
+            .accept_remote_ice(generation, remote.credentials.is_some())
         {
             RemoteIceUse::Apply => {
                 remote.candidates.truncate(MAX_REMOTE_CANDIDATES);
                 let ice = RemoteIce {
                     credentials: remote.credentials,
                     candidates: remote.candidates,
-                    generation: remote.ice_generation,
+                    generation,
                 };
                 self.outputs
                     .worker(endpoint.worker, Command::RemoteIce(endpoint.key, ice));

@@ -93,10 +93,7 @@ impl TransportState {
         generation: Option<u32>,
         credentials: bool,
     ) -> RemoteIceUse {
-        match (
-            generation.filter(|generation| *generation > 0),
-            &mut self.pending,
-        ) {
+        match (generation, &mut self.pending) {
             (Some(tag), Some(pending)) if pending.generation == tag => {
                 if pending.checks_begun && credentials {
                     return RemoteIceUse::Ignore("repeated answer to an ICE restart");

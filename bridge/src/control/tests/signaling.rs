@@ -6,6 +6,12 @@ use crate::media::{Codec, Extension, Feedback, MediaFormats, PayloadType};
 use crate::transport::ice::{Credentials, worker_of_ufrag};
 
 #[test]
+fn the_control_plane_may_live_behind_a_lock_of_any_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&World::new().control);
+}
+
+#[test]
 fn a_meeting_id_names_one_conference_until_it_expires() {
     let mut world = World::new();
     let first = world.conference("m");
@@ -547,6 +553,17 @@ fn the_peers_transport_goes_to_worker_and_pool() {
     assert_eq!(fingerprints, &transport.fingerprints);
     assert_eq!(ice.candidates.len(), crate::limits::MAX_REMOTE_CANDIDATES);
     assert_eq!(ice.credentials, transport.credentials);
+
+    let tagged = remote(Some("uuuu"), Some(0));
+    world
+        .control
+        .set_remote_transport(world.now, a, tagged)
+        .unwrap();
+    let commands = world.commands();
+    let [(_, Command::RemoteIce(_, ice))] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(ice.generation, None, "0 is the first session");
 
     // A peer that offers to do either is not a choice; too much of anything is refused.
     let undecided = RemoteTransport {
