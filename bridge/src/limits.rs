@@ -44,6 +44,10 @@ pub const MAX_ENCODINGS: usize = 4;
 pub const MAX_ID_BYTES: usize = 256;
 /// Remote candidates kept per endpoint (T09).
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
+/// Certificate fingerprints kept per endpoint.
+pub const MAX_FINGERPRINTS: usize = 8;
+/// Ids of absent endpoints remembered as inactive per conference (allocation spec §12).
+pub const MAX_INACTIVE_ABSENT: usize = 256;
 /// Endpoints in one Colibri request (T69).
 pub const MAX_ENDPOINTS_PER_REQUEST: usize = 16;
 
@@ -120,6 +124,9 @@ pub const SCTP_SEND_BUFFER: usize = 1 << 20;
 pub const SCTP_RECEIVE_WINDOW: u32 = 256 << 10;
 /// Outgoing bytes that wait on one websocket (T60).
 pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
+/// The part of the forwarding budget of a conference that one sender may use, so that a flooder does not
+/// silence the others (T54).
+pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u32 = FAN_OUT_BYTES_PER_SECOND / 2;
 
 // ---- media --------------------------------------------------------------------------------------
 

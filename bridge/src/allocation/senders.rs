@@ -128,6 +128,12 @@ impl<R: Ord + Copy> SenderConstraints<R> {
         }
     }
 
+    /// Whether a receiver may be sent anything of that source.
+    pub fn wants(&self, receiver: R, source: SourceKey) -> bool {
+        let wishes = self.receivers.get(&receiver);
+        wishes.is_some_and(|wishes| wishes.iter().any(|(known, _)| *known == source))
+    }
+
     /// What the source's owner was last told; `None` = nothing yet.
     pub fn max_height(&self, source: SourceKey) -> Option<i32> {
         self.sources.get(&source)?.told

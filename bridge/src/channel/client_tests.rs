@@ -601,3 +601,4 @@ proptest! {
         prop_assert_eq!(forwarded(&once, &from), once);
     }
 }
+

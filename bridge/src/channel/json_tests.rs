@@ -374,3 +374,4 @@ proptest! {
         prop_assert_eq!(back, value);
     }
 }
+

@@ -162,3 +162,4 @@ fn a_message_is_written_with_the_class_it_names() {
         assert_eq!(json["colibriClass"], message.class());
     }
 }
+

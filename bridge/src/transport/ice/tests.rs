@@ -330,3 +330,4 @@ fn ten_thousand_idle_agents_fit_into_memory() {
     assert!(bytes < 2_560, "{bytes} bytes");
     drop(scene);
 }
+
