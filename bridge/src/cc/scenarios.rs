@@ -90,7 +90,7 @@ impl World {
     fn step(&mut self) {
         self.now += Duration::from_millis(1);
         let now = self.now;
-        if now.as_millis() % FRAME_MILLIS == 0 {
+        if now.as_millis().is_multiple_of(FRAME_MILLIS) {
             let estimate = self.estimate();
             let layer = self
                 .layers
