@@ -1,9 +1,9 @@
 //! Congestion control towards one receiver.
 //!
 //! [`SendSideEstimator`] is Google congestion control as libwebrtc has it today, without a pacer:
-//! feedback about sent packets ([`history`]) goes through a delay detector ([`delay`]) that steers an
-//! increase/decrease rate control ([`rate_control`]); measured loss bounds the result ([`loss`]); probe
-//! clusters ([`probe`]) find out quickly about more. Constants are those of the media-plane spec
+//! feedback about sent packets (`history`) goes through a delay detector (`delay`) that steers an
+//! increase/decrease rate control (`rate_control`); measured loss bounds the result (`loss`); probe
+//! clusters (`probe`) find out quickly about more. Constants are those of the media-plane spec
 //! §2.22 and §2.23, which are libwebrtc's at M138, unless another source is given.
 //!
 //! Data flow: the worker calls [`SendSideEstimator::on_sent`] for each packet in the moment that it is
