@@ -148,5 +148,36 @@ pub const MAX_MISSING: usize = 100;
 pub const MAX_TWCC_WINDOW: usize = 500;
 /// Bytes of one feedback packet (T46).
 pub const MAX_FEEDBACK_BYTES: usize = 1_150;
+/// Sent packets remembered per receiver until feedback tells about them (T47).
+pub const SENT_HISTORY: usize = 8_192;
+/// Sender reports remembered per receiver for the round-trip time (media-plane §2.24).
+pub const SENT_REPORTS: usize = 200;
+/// Requests for one missing packet (media-plane §2.14).
+pub const NACK_ATTEMPTS: u8 = 10;
+/// A packet that is missing for longer is given up (media-plane §2.14).
+pub const NACK_GIVE_UP: Duration = Duration::from_secs(1);
+/// Layers of one source whose rate is measured.
+pub const MAX_LAYERS: usize = 64;
+/// Video that one endpoint may send, bits per second (T41).
+pub const INGRESS_VIDEO_BITRATE: u64 = 30_000_000;
+/// Video packets per second of one endpoint (T41).
+pub const INGRESS_VIDEO_PACKETS: u64 = 10_000;
+/// Audio that one endpoint may send, bits per second: apart from video, so that a flood of video never
+/// silences its sender (T41).
+pub const INGRESS_AUDIO_BITRATE: u64 = 2_000_000;
+/// Audio packets per second of one endpoint (T41).
+pub const INGRESS_AUDIO_PACKETS: u64 = 1_000;
+/// How long the ingress rates may be exceeded by their own amount (T41).
+pub const INGRESS_BURST: Duration = Duration::from_secs(1);
+/// Shortest time between two keyframe requests to one stream (media-plane §2.18, T44).
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(200);
+/// Keyframe requests of one receiver for one stream that are granted per [`KEYFRAME_PERIOD`] (T44).
+pub const KEYFRAME_REQUESTS: usize = 3;
+/// See [`KEYFRAME_REQUESTS`].
+pub const KEYFRAME_PERIOD: Duration = Duration::from_secs(10);
+/// Receivers whose requests for one stream are remembered (T44).
+pub const KEYFRAME_REQUESTERS: usize = 512;
+/// Times that a request is repeated when no keyframe comes.
+pub const KEYFRAME_RETRIES: u32 = 10;
 /// Video and audio slots of a receiver with SSRC rewriting (`videobridge.ssrc-limit`).
 pub const SSRC_SLOTS: usize = 50;
