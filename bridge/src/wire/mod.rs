@@ -4,3 +4,4 @@
 //! offset.
 
 pub mod rtp;
+pub mod vp8;
