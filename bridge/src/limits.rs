@@ -181,3 +181,17 @@ pub const KEYFRAME_REQUESTERS: usize = 512;
 pub const KEYFRAME_RETRIES: u32 = 10;
 /// Video and audio slots of a receiver with SSRC rewriting (`videobridge.ssrc-limit`).
 pub const SSRC_SLOTS: usize = 50;
+/// Frames remembered per encoding that is or was projected to a receiver: 2 s at 30 frames per second,
+/// longer than any packet is asked for again (media-plane §2.14) or kept for it.
+pub const PROJECTION_FRAMES: usize = 64;
+/// Frames remembered per encoding that was never projected: enough to undo reordering.
+pub const PROJECTION_IDLE_FRAMES: usize = 16;
+/// Missing packets that keep their place in an outgoing stream; a larger gap shrinks to one, for its
+/// packets are not asked for (see [`MAX_MISSING`]) and a leap of 2^15 would break SRTP (T40).
+pub const MAX_HOLE: u64 = MAX_MISSING as u64;
+/// How long a packet may be asked for again: NACKs are repeated up to this age (media-plane §2.14).
+pub const CACHE_AGE: Duration = Duration::from_millis(1_500);
+/// Retransmissions per receiver in proportion to the media sent, as a divisor: 4 = 25 % (T45).
+pub const RETRANSMISSION_DIVISOR: u64 = 4;
+/// Burst of retransmissions per receiver, packets of full size (T45).
+pub const RETRANSMISSION_BURST: u64 = 100;

@@ -57,3 +57,4 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
 }
 pub mod stun;
 pub mod twcc;
+pub mod vp8;
