@@ -1,1 +1,265 @@
 //! The handshake pool: DTLS and SCTP of many endpoints, away from the workers.
+//!
+//! A [`Pool`] is one thread's share, as a sans-IO object: commands and time in, messages for workers and
+//! the control plane out. Endpoints share nothing in it; whatever one of them does to its association, a
+//! panic included, ends that association and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::ids::{EndpointKey, WorkerId};
+use crate::messages::{Command, Event, PoolCommand};
+use crate::random::Random;
+use crate::srtp::Profile;
+use crate::time::Time;
+use crate::transport::secure::{
+    Association, AssociationConfig, AssociationEvent, Certificate, FailureReason, SctpRole,
+};
+
+/// Settings of a pool.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Certificate of new endpoints until [`PoolCommand::Certificate`] brings another.
+    pub certificate: Arc<Certificate>,
+    /// SRTP profiles in order of preference.
+    pub profiles: Vec<Profile>,
+    /// Let sha-1 fingerprints count.
+    pub accept_sha1: bool,
+}
+
+/// What a pool wants done.
+#[derive(Debug)]
+pub enum PoolOutput {
+    /// For this worker.
+    Worker(WorkerId, Command),
+    /// For the control plane.
+    Event(Event),
+}
+
+/// What a pool counted. Plain numbers since its creation, except [`PoolMetrics::associations`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PoolMetrics {
+    /// Endpoints now.
+    pub associations: u64,
+    /// Handshakes that gave keys.
+    pub handshakes: u64,
+    /// Handshakes that failed, by [`FailureReason::index`].
+    pub failures: [u64; FailureReason::ALL.len()],
+    /// Data channel messages received.
+    pub messages_in: u64,
+    /// Data channel messages sent.
+    pub messages_out: u64,
+    /// Messages that could not be sent: no channel, too large, or the peer does not acknowledge.
+    pub messages_refused: u64,
+    /// Data channels refused.
+    pub rejected_channels: u64,
+    /// Associations ended by a panic.
+    pub panics: u64,
+}
+
+struct Entry {
+    worker: WorkerId,
+    association: Association,
+    /// As in [`Pool::deadlines`].
+    deadline: Option<Time>,
+}
+
+/// One thread's share of all handshakes and data channels.
+pub struct Pool {
+    config: PoolConfig,
+    base: Instant,
+    random: Random,
+    entries: BTreeMap<EndpointKey, Entry>,
+    deadlines: BTreeSet<(Time, EndpointKey)>,
+    output: VecDeque<PoolOutput>,
+    metrics: PoolMetrics,
+}
+
+impl Pool {
+    /// A pool without endpoints. `base` is what [`Time::ZERO`] is for the protocol engines, which reckon
+    /// in `Instant`: any constant of the process.
+    pub fn new(config: PoolConfig, base: Instant, random: Random) -> Pool {
+        Pool {
+            config,
+            base,
+            random,
+            entries: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            output: VecDeque::new(),
+            metrics: PoolMetrics::default(),
+        }
+    }
+
+    /// Executes a command. Commands for endpoints that do not exist are ignored, and so is a second
+    /// [`PoolCommand::Open`]. [`PoolCommand::Stop`] ends every association; the driver then sends what
+    /// is left of the output and returns.
+    pub fn handle(&mut self, now: Time, command: PoolCommand) {
+        match command {
+            PoolCommand::Certificate(certificate) => self.config.certificate = certificate,
+            PoolCommand::Open {
+                endpoint,
+                worker,
+                sctp,
+            } => self.open(endpoint, worker, sctp),
+            PoolCommand::Remote {
+                endpoint,
+                fingerprints,
+                setup,
+            } => {
+                self.with(endpoint, |association| {
+                    association.set_remote(now, fingerprints, setup);
+                });
+            }
+            PoolCommand::Writable(endpoint) => {
+                self.with(endpoint, |association| association.writable(now));
+            }
+            PoolCommand::Datagram(endpoint, datagram) => {
+                self.with(endpoint, |association| {
+                    association.handle_datagram(now, &datagram)
+                });
+            }
+            PoolCommand::Send(endpoint, text) => {
+                let sent = self.with(endpoint, |association| association.send_text(now, &text));
+                match sent {
+                    Some(Ok(())) => self.metrics.messages_out += 1,
+                    _ => self.metrics.messages_refused += 1,
+                }
+            }
+            PoolCommand::Close(endpoint) => {
+                self.with(endpoint, |association| association.close(now));
+                self.remove(endpoint);
+            }
+            PoolCommand::Stop => {
+                while let Some(endpoint) = self.entries.first_key_value().map(|(key, _)| *key) {
+                    self.with(endpoint, |association| association.close(now));
+                    self.remove(endpoint);
+                }
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Time) {
+        // What an endpoint schedules for `now` again waits for the next call.
+        let due: Vec<EndpointKey> = self
+            .deadlines
+            .range(..=(now, EndpointKey(u64::MAX)))
+            .map(|(_, key)| *key)
+            .collect();
+        for endpoint in due {
+            self.with(endpoint, |association| association.handle_timeout(now));
+        }
+    }
+
+    /// When [`Pool::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadlines.first().map(|(time, _)| *time)
+    }
+
+    /// The next thing to pass on.
+    pub fn poll_output(&mut self) -> Option<PoolOutput> {
+        self.output.pop_front()
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> PoolMetrics {
+        PoolMetrics {
+            associations: self.entries.len() as u64,
+            ..self.metrics
+        }
+    }
+
+    fn open(&mut self, endpoint: EndpointKey, worker: WorkerId, sctp: bool) {
+        if self.entries.contains_key(&endpoint) {
+            return;
+        }
+        let config = AssociationConfig {
+            certificate: self.config.certificate.clone(),
+            profiles: self.config.profiles.clone(),
+            accept_sha1: self.config.accept_sha1,
+            sctp: sctp.then_some(SctpRole::Server),
+            base: self.base,
+        };
+        let association = Association::new(config, self.random.fork());
+        self.entries.insert(
+            endpoint,
+            Entry {
+                worker,
+                association,
+                deadline: None,
+            },
+        );
+    }
+
+    fn remove(&mut self, endpoint: EndpointKey) {
+        if let Some(entry) = self.entries.remove(&endpoint)
+            && let Some(deadline) = entry.deadline
+        {
+            self.deadlines.remove(&(deadline, endpoint));
+        }
+    }
+
+    /// Calls an association, passes on what it says and notes its next deadline.
+    fn with<T>(
+        &mut self,
+        endpoint: EndpointKey,
+        call: impl FnOnce(&mut Association) -> T,
+    ) -> Option<T> {
+        let entry = self.entries.get_mut(&endpoint)?;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let result = call(&mut entry.association);
+            (result, entry.association.poll_timeout())
+        }));
+        let Ok((result, deadline)) = result else {
+            self.metrics.panics += 1;
+            self.metrics.failures[FailureReason::Protocol.index()] += 1;
+            self.output.push_back(PoolOutput::Event(Event::DtlsFailed(
+                endpoint,
+                FailureReason::Protocol,
+            )));
+            self.remove(endpoint);
+            return None;
+        };
+        while let Some(datagram) = entry.association.poll_transmit() {
+            self.output.push_back(PoolOutput::Worker(
+                entry.worker,
+                Command::SendDtls(endpoint, datagram),
+            ));
+        }
+        while let Some(event) = entry.association.poll_event() {
+            let event = match event {
+                AssociationEvent::Connected(keys) => {
+                    self.metrics.handshakes += 1;
+                    let keys = Command::Keys(endpoint, Box::new(keys));
+                    self.output
+                        .push_back(PoolOutput::Worker(entry.worker, keys));
+                    Event::DtlsConnected(endpoint)
+                }
+                AssociationEvent::Failed(reason) => {
+                    self.metrics.failures[reason.index()] += 1;
+                    Event::DtlsFailed(endpoint, reason)
+                }
+                AssociationEvent::ChannelOpen => Event::ChannelOpened(endpoint),
+                AssociationEvent::Message(text) => {
+                    self.metrics.messages_in += 1;
+                    Event::ChannelMessage(endpoint, text)
+                }
+                AssociationEvent::ChannelClosed => Event::ChannelClosed(endpoint),
+            };
+            self.output.push_back(PoolOutput::Event(event));
+        }
+        self.metrics.rejected_channels += entry.association.take_rejected_channels();
+        if entry.deadline != deadline {
+            if let Some(old) = entry.deadline {
+                self.deadlines.remove(&(old, endpoint));
+            }
+            if let Some(new) = deadline {
+                self.deadlines.insert((new, endpoint));
+            }
+            entry.deadline = deadline;
+        }
+        Some(result)
+    }
+}
