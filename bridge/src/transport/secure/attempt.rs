@@ -82,7 +82,7 @@ pub(super) struct Attempt {
     /// Record sequence number of the next plaintext record for the engine. Those of the peer are not
     /// authenticated: one forged far ahead would shut out the true ones.
     inbound: u64,
-    /// Added to the engine's plaintext record sequence numbers (RFC 6347 §4.2.1).
+    /// Added to the engine's plaintext record sequence numbers so that they go on where ours left off.
     offset: u64,
     last_sent: u64,
     sent_at: Time,
@@ -92,13 +92,13 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// A server that has not heard a hello yet. `record_sequence` is that of the hello with the cookie.
+    /// A server that has not heard a hello yet. Its plaintext records are numbered from `sequence`.
     pub(super) fn server(
         config: &DtlsConfig,
         negotiated: &Negotiated,
         client_random: &[u8],
         cookie: [u8; COOKIE_BYTES],
-        record_sequence: u64,
+        sequence: u64,
         random: Random,
     ) -> Result<Attempt, EngineError> {
         let provider = Provider::new(random, cookie);
@@ -111,7 +111,7 @@ impl Attempt {
         )?;
         let engine = Endpoint::new(PEER, TransportProtocol::UDP, Some(engine_config));
         // The HelloVerifyRequest that the engine will make has number 0; the client never sees it.
-        let offset = record_sequence.wrapping_sub(1) & SEQUENCE_MASK;
+        let offset = sequence.wrapping_sub(1) & SEQUENCE_MASK;
         Ok(Attempt {
             client_random: client_random.to_vec(),
             offset,

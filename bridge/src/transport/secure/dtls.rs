@@ -1,6 +1,6 @@
 //! DTLS 1.2 for one endpoint: the gate before the engine, attempts, timers, keys.
 //!
-//! As a server we answer a ClientHello with a stateless cookie, and only one that returns with it makes
+//! As a server we answer a ClientHello with a cookie, and only one that returns with it makes
 //! an *attempt*: a fresh engine. An attempt gets whole flights ([`Flight`]) whose certificate already is a
 //! signaled one; records that are encrypted wait outside until they can be opened. Plaintext alerts and
 //! everything in plaintext after the handshake is ignored (T23). An attempt that fails before the peer is
@@ -22,7 +22,7 @@ use super::attempt::{Attempt, ChangeCipherSpec, EngineError, RECORD_OVERHEAD};
 use super::budget::Budget;
 use super::fingerprint::{self, Fingerprint};
 use super::flight::{Expected, Flight, Pieces, collect};
-use super::hello::{ClientHello, Cookies, Negotiated, Unacceptable, profile_code};
+use super::hello::{ClientHello, Cookie, Negotiated, Unacceptable, profile_code};
 use super::record::{
     Fragment, Reader, Record, alert, content, fatal_alert, fragments, message, records,
     whole_message,
@@ -35,6 +35,10 @@ use crate::time::Time;
 
 /// Our last flight is repeated so often when the client repeats its own.
 const MAX_REPEATS: u32 = 8;
+/// Cookies are sent in records with the number of the hello (RFC 6347 §4.2.1) below this one. Everything
+/// else is numbered from here: a hello forged with a high number, or many of them, cannot use up numbers
+/// that the true flight needs to pass the peer's replay window.
+const COOKIE_RECORDS: u64 = 16;
 /// Longest encrypted handshake record; a Finished has 48 bytes.
 const MAX_FINISHED_RECORD: usize = 128;
 /// A client tries again so long after an attempt failed.
@@ -70,7 +74,9 @@ pub(super) struct Dtls {
     config: DtlsConfig,
     client: bool,
     random: Random,
-    cookies: Cookies,
+    cookie: Cookie,
+    /// Record sequence number of our next plaintext record that is not a cookie.
+    sequence: u64,
     fingerprints: Vec<Fingerprint>,
     phase: Phase,
     deadline: Time,
@@ -94,12 +100,13 @@ pub(super) struct Dtls {
 
 impl Dtls {
     pub(super) fn new(config: DtlsConfig, client: bool, mut random: Random, now: Time) -> Dtls {
-        let cookies = Cookies::new(&mut random);
+        let cookie = Cookie::new(&mut random);
         let mut dtls = Dtls {
             config,
             client,
             random,
-            cookies,
+            cookie,
+            sequence: COOKIE_RECORDS,
             fingerprints: Vec::new(),
             phase: Phase::Handshaking,
             deadline: now + limits::HANDSHAKE_TIMEOUT,
@@ -303,11 +310,11 @@ impl Dtls {
             };
             if message_sequence == 0 && budget.take(now) {
                 self.output
-                    .push_back(self.cookies.request(&hello, record_sequence).into());
+                    .push_back(self.cookie.request(record_sequence.min(COOKIE_RECORDS - 1)).into());
             }
             return;
         }
-        if message_sequence != 1 || !self.cookies.accepts(&hello) {
+        if message_sequence != 1 || !self.cookie.accepts(&hello) {
             return;
         }
         match negotiated {
@@ -317,7 +324,7 @@ impl Dtls {
                 {
                     attempt.hurry();
                 } else if self.attempts.take(now) {
-                    self.serve(now, record_sequence, &hello, body, negotiated);
+                    self.serve(now, &hello, body, negotiated);
                 }
             }
             Err(unacceptable) if self.attempt.is_none() => {
@@ -330,7 +337,8 @@ impl Dtls {
                 };
                 if self.refusals.take(now) {
                     self.output
-                        .push_back(fatal_alert(description, record_sequence).into());
+                        .push_back(fatal_alert(description, self.sequence).into());
+                    self.sequence += 1;
                 }
                 self.attempt_failed(now, reason);
             }
@@ -342,17 +350,17 @@ impl Dtls {
     fn serve(
         &mut self,
         now: Time,
-        record_sequence: u64,
         hello: &ClientHello<'_>,
         body: &[u8],
         negotiated: Negotiated,
     ) {
+        self.drop_attempt();
         let attempt = Attempt::server(
             &self.config,
             &negotiated,
             hello.random,
-            self.cookies.cookie(hello.random),
-            record_sequence,
+            self.cookie.0,
+            self.sequence,
             self.random.fork(),
         );
         let Ok(attempt) = attempt else {
@@ -584,7 +592,7 @@ impl Dtls {
 
     /// Throws the attempt away. Another one may still succeed.
     fn attempt_failed(&mut self, now: Time, reason: FailureReason) {
-        self.attempt = None;
+        self.drop_attempt();
         self.reason = reason;
         self.failing
             .get_or_insert(now + limits::HANDSHAKE_RETRY_GRACE);
@@ -593,14 +601,23 @@ impl Dtls {
         }
     }
 
+    /// Our plaintext records never use a number twice, so that the peer's replay window takes them.
+    fn drop_attempt(&mut self) -> bool {
+        let attempt = self.attempt.take();
+        if let Some(attempt) = &attempt {
+            self.sequence = attempt.next_sequence();
+        }
+        attempt.is_some()
+    }
+
     fn fail(&mut self) {
-        if let Some(attempt) = self.attempt.take() {
+        if self.drop_attempt() {
             let description = match self.reason {
                 FailureReason::FingerprintMismatch => alert::BAD_CERTIFICATE,
                 _ => alert::HANDSHAKE_FAILURE,
             };
             self.output
-                .push_back(fatal_alert(description, attempt.next_sequence()).into());
+                .push_back(fatal_alert(description, self.sequence).into());
         }
         self.phase = Phase::Over;
         self.hellos = [None, None];

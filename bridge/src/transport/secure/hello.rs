@@ -1,6 +1,4 @@
-//! The ClientHello as the gate needs it, and the stateless cookie exchange (RFC 6347 §4.2.1).
-
-use aws_lc_rs::hmac;
+//! The ClientHello as the gate needs it, and the cookie exchange (RFC 6347 §4.2.1).
 
 use super::record::{COOKIE_BYTES, Reader, content, message, whole_message, write_record};
 use crate::random::Random;
@@ -116,38 +114,31 @@ impl<'a> ClientHello<'a> {
     }
 }
 
-/// Makes and checks cookies without state: a ClientHello costs nothing until its sender has shown that it
-/// receives at the address it claims (T02, T15).
-pub(super) struct Cookies(hmac::Key);
+/// The association's cookie. A ClientHello costs no state until its sender has shown that it receives at
+/// the address that ICE validated (T02, T15).
+///
+/// It is the same for every hello: whoever triggers a HelloVerifyRequest, the peer gets one that it can
+/// use, and nobody else sees it.
+pub(super) struct Cookie(pub(super) [u8; COOKIE_BYTES]);
 
-impl Cookies {
-    pub(super) fn new(random: &mut Random) -> Cookies {
-        let mut key = [0; 32];
-        random.fill(&mut key);
-        Cookies(hmac::Key::new(hmac::HMAC_SHA256, &key))
+impl Cookie {
+    pub(super) fn new(random: &mut Random) -> Cookie {
+        let mut cookie = [0; COOKIE_BYTES];
+        random.fill(&mut cookie);
+        Cookie(cookie)
     }
 
-    /// The cookie for a client random.
-    pub(super) fn cookie(&self, client_random: &[u8]) -> [u8; COOKIE_BYTES] {
-        let tag = hmac::sign(&self.0, client_random);
-        tag.as_ref()
-            .first_chunk()
-            .copied()
-            .unwrap_or([0; COOKIE_BYTES])
-    }
-
-    /// Whether a hello carries the cookie that it was given.
+    /// Whether a hello carries it.
     pub(super) fn accepts(&self, hello: &ClientHello<'_>) -> bool {
-        let expected = self.cookie(hello.random);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&expected, hello.cookie).is_ok()
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, hello.cookie).is_ok()
     }
 
-    /// The HelloVerifyRequest datagram that answers a hello in a record of this sequence number.
-    pub(super) fn request(&self, hello: &ClientHello<'_>, record_sequence: u64) -> Vec<u8> {
+    /// The HelloVerifyRequest datagram, in a record of this sequence number.
+    pub(super) fn request(&self, record_sequence: u64) -> Vec<u8> {
         let mut body = Vec::with_capacity(3 + COOKIE_BYTES);
         body.extend_from_slice(&VERSION_1_2);
         body.push(COOKIE_BYTES as u8);
-        body.extend_from_slice(&self.cookie(hello.random));
+        body.extend_from_slice(&self.0);
         let mut datagram = Vec::new();
         write_record(
             &mut datagram,
@@ -280,28 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_fits_only_the_hello_it_was_made_for_and_can_be_taken_out_again() {
-        let cookies = Cookies::new(&mut Random::from_seed(1));
-        let cookie = cookies.cookie(&[1; 32]);
-        let with = |random, cookie: &[u8]| {
-            client_hello_for_test(
-                VERSION_1_2,
-                random,
-                cookie,
-                &[0xc02b],
-                Some(&[0, 2, 0, 7, 0]),
-            )
+    fn a_hello_with_the_cookie_is_accepted_and_the_cookie_can_be_taken_out_again() {
+        let cookie = Cookie::new(&mut Random::from_seed(1));
+        let with = |cookie: &[u8]| {
+            client_hello_for_test(VERSION_1_2, [1; 32], cookie, &[0xc02b], Some(&[0, 2, 0, 7, 0]))
         };
-        let good = with([1; 32], &cookie);
+        let good = with(&cookie.0);
         let hello = ClientHello::parse(&good).expect("well-formed");
-        assert!(cookies.accepts(&hello));
-        assert_eq!(hello.without_cookie(), with([1; 32], b""));
-        for bad in [
-            with([2; 32], &cookie),
-            with([1; 32], b""),
-            with([1; 32], &[0; 20]),
-        ] {
-            assert!(!cookies.accepts(&ClientHello::parse(&bad).expect("well-formed")));
+        assert!(cookie.accepts(&hello));
+        assert_eq!(hello.without_cookie(), with(b""));
+        for bad in [with(b""), with(&[0; 20]), with(&cookie.0[..19])] {
+            assert!(!cookie.accepts(&ClientHello::parse(&bad).expect("well-formed")));
         }
     }
 }

@@ -4,7 +4,7 @@
 //!   be random. `rtc-dtls` draws the explicit nonce of AES-GCM records from its generator; eight random
 //!   bytes repeat after some 2³² records (T18, CVE-2026-26014 in another library). It is the only draw of
 //!   eight bytes, so such a draw is answered with epoch‖sequence (RFC 9325 §7.2.1). The only draw of
-//!   twenty bytes is the server's cookie, which [`super::dtls`] has already handed out statelessly.
+//!   twenty bytes is the server's cookie, which [`super::dtls`] has already handed out.
 //! - *Signature verification* refuses keys of absurd size (T19) and remembers that the peer proved
 //!   possession of its key (T17).
 //! - *AEAD creation* tells when the record keys exist.

@@ -281,7 +281,10 @@ impl Sctp {
             association
         }));
         match result {
-            Ok(association) if !association.is_closed() => {
+            // To the engine, one that waits for COOKIE ECHO is closed, too.
+            Ok(association)
+                if !association.is_closed() || !(self.client || self.guard.is_established()) =>
+            {
                 let due = association.poll_timeout();
                 self.association = Some(association);
                 if due != self.wake.map(|(due, _)| due) {
