@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping};
-use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId};
+use crate::ids::{
+    ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId,
+};
 use crate::media::{EndpointSources, MediaFormats, VideoType};
 use crate::srtp::KeyingMaterial;
 use crate::stats::WorkerStats;

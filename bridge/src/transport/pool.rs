@@ -55,7 +55,7 @@ pub struct PoolMetrics {
     pub messages_refused: u64,
     /// Data channels refused.
     pub rejected_channels: u64,
-    /// Associations ended by a panic.
+    /// Panics caught: each cost an attempt or an association.
     pub panics: u64,
 }
 
@@ -250,6 +250,7 @@ impl Pool {
             };
             self.output.push_back(PoolOutput::Event(event));
         }
+        self.metrics.panics += entry.association.take_panics();
         self.metrics.rejected_channels += entry.association.take_rejected_channels();
         if entry.deadline != deadline {
             if let Some(old) = entry.deadline {

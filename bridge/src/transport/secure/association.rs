@@ -85,6 +85,7 @@ pub struct Association {
     channel_open: bool,
     closed: bool,
     rejected_channels: u64,
+    panics: u64,
     output: VecDeque<Bytes>,
     events: VecDeque<AssociationEvent>,
 }
@@ -105,6 +106,7 @@ impl Association {
             channel_open: false,
             closed: false,
             rejected_channels: 0,
+            panics: 0,
             output: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -202,6 +204,11 @@ impl Association {
         std::mem::take(&mut self.rejected_channels)
     }
 
+    /// Panics of the engines since the last call; each has cost an attempt or the association.
+    pub fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
+    }
+
     /// Ends SCTP and DTLS with a goodbye; datagrams to send remain to be polled, events do not come.
     pub fn close(&mut self, now: Time) {
         self.closed = true;
@@ -280,6 +287,7 @@ impl Association {
                 dtls.send(now, &packet);
             }
             self.rejected_channels += sctp.take_rejected();
+            self.panics += sctp.take_panics();
             while let Some(event) = sctp.poll_event() {
                 self.events.push_back(match event {
                     SctpEvent::Open => {
@@ -298,6 +306,7 @@ impl Association {
                 break;
             }
         }
+        self.panics += dtls.take_panics();
         while let Some(datagram) = dtls.poll_transmit() {
             self.output.push_back(datagram);
         }

@@ -94,6 +94,7 @@ pub(super) struct Dtls {
     refusals: Budget,
     attempts: Budget,
     repeats: u32,
+    panics: u64,
     output: VecDeque<Bytes>,
     events: VecDeque<DtlsEvent>,
 }
@@ -120,6 +121,7 @@ impl Dtls {
             refusals: Budget::per_second(limits::REFUSALS_PER_SECOND, now),
             attempts: Budget::per_second(limits::HANDSHAKE_ATTEMPTS_PER_SECOND, now),
             repeats: MAX_REPEATS,
+            panics: 0,
             output: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -147,6 +149,11 @@ impl Dtls {
 
     pub(super) fn poll_event(&mut self) -> Option<DtlsEvent> {
         self.events.pop_front()
+    }
+
+    /// Panics of the engine since the last call.
+    pub(super) fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -204,6 +211,7 @@ impl Dtls {
                 true
             }
             Err(EngineError::Panicked) => {
+                self.panics += 1;
                 self.end();
                 false
             }
@@ -309,8 +317,11 @@ impl Dtls {
                 &mut self.refusals
             };
             if message_sequence == 0 && budget.take(now) {
-                self.output
-                    .push_back(self.cookie.request(record_sequence.min(COOKIE_RECORDS - 1)).into());
+                self.output.push_back(
+                    self.cookie
+                        .request(record_sequence.min(COOKIE_RECORDS - 1))
+                        .into(),
+                );
             }
             return;
         }
@@ -347,13 +358,7 @@ impl Dtls {
     }
 
     /// Begins an attempt as a server; `body` is the hello with the right cookie.
-    fn serve(
-        &mut self,
-        now: Time,
-        hello: &ClientHello<'_>,
-        body: &[u8],
-        negotiated: Negotiated,
-    ) {
+    fn serve(&mut self, now: Time, hello: &ClientHello<'_>, body: &[u8], negotiated: Negotiated) {
         self.drop_attempt();
         let attempt = Attempt::server(
             &self.config,
@@ -517,12 +522,15 @@ impl Dtls {
                     }
                 }
             }
-            Err(error) => match (self.phase, error) {
-                (Phase::Handshaking, _) => self.attempt_failed(now, FailureReason::Protocol),
-                (Phase::Connected, EngineError::Closed | EngineError::Panicked) => self.end(),
-                // A bad record costs that record.
-                _ => {}
-            },
+            Err(error) => {
+                self.panics += u64::from(matches!(error, EngineError::Panicked));
+                match (self.phase, error) {
+                    (Phase::Handshaking, _) => self.attempt_failed(now, FailureReason::Protocol),
+                    (Phase::Connected, EngineError::Closed | EngineError::Panicked) => self.end(),
+                    // A bad record costs that record.
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -582,6 +590,7 @@ impl Dtls {
         let sent_before = self.output.len();
         let result = attempt.retransmit(instant, now);
         attempt.drain(&mut self.output, false);
+        self.panics += u64::from(matches!(result, Err(EngineError::Panicked)));
         let stuck = result.is_err() || self.output.len() == sent_before;
         if stuck && self.client {
             self.connect(now);

@@ -41,6 +41,8 @@ mod chunk {
 }
 
 mod parameter {
+    pub(super) const HEARTBEAT_INFO: usize = 1;
+    pub(super) const STATE_COOKIE: usize = 7;
     pub(super) const OUTGOING_RESET: usize = 13;
     pub(super) const RECONFIG_RESPONSE: usize = 16;
     pub(super) const SUPPORTED_EXTENSIONS: usize = 0x8008;
@@ -137,6 +139,11 @@ impl Guard {
         self.established
     }
 
+    #[cfg(test)]
+    pub(super) fn held_chunks(&self) -> usize {
+        self.held
+    }
+
     /// The engine gave out a message of so many chunks.
     pub(super) fn delivered(&mut self, chunks: usize) {
         self.held = self.held.saturating_sub(chunks);
@@ -188,13 +195,18 @@ impl Guard {
                     }
                     passes
                 }
-                chunk::HEARTBEAT
-                | chunk::ABORT
-                | chunk::SHUTDOWN
-                | chunk::SHUTDOWN_ACK
-                | chunk::COOKIE_ECHO
-                | chunk::COOKIE_ACK
-                | chunk::SHUTDOWN_COMPLETE => copy(chunk, &mut out),
+                chunk::HEARTBEAT => heartbeat_is_sane(chunk.value) && copy(chunk, &mut out),
+                chunk::ABORT => {
+                    // Its causes would only be logged.
+                    out.extend_from_slice(&[chunk::ABORT, 0, 0, CHUNK_HEADER as u8]);
+                    true
+                }
+                chunk::SHUTDOWN => chunk.value.len() == 4 && copy(chunk, &mut out),
+                chunk::COOKIE_ECHO => copy(chunk, &mut out),
+                // The engine finds the next chunk by what it understood of this one.
+                chunk::SHUTDOWN_ACK | chunk::COOKIE_ACK | chunk::SHUTDOWN_COMPLETE => {
+                    chunk.value.is_empty() && copy(chunk, &mut out)
+                }
                 // RFC 9260 §3.2: the high bit says whether the rest of the packet still counts (T51).
                 // FORWARD-TSN is not negotiated; an ERROR would end the engine's association.
                 kind if kind & 0x80 == 0 && kind != ERROR => break,
@@ -219,7 +231,10 @@ impl Guard {
         else {
             return Verdict::Drop;
         };
-        if tag == 0 || self.established || !parameters_are_sane(reader.0) {
+        let Some(parameters) = known_parameters(reader) else {
+            return Verdict::Drop;
+        };
+        if tag == 0 || self.established {
             return Verdict::Drop;
         }
         let before_first = (initial_tsn as u32).wrapping_sub(1);
@@ -227,7 +242,14 @@ impl Guard {
             cumulative: Some(before_first),
             ..Guard::default()
         };
-        let packet = Bytes::copy_from_slice(packet);
+        let fixed = HEADER + CHUNK_HEADER + 16;
+        let mut out = BytesMut::with_capacity(fixed + parameters.len());
+        out.extend_from_slice(&packet[..fixed]);
+        out.extend_from_slice(&parameters);
+        let length = (out.len() - HEADER) as u16;
+        out[HEADER + 2..HEADER + 4].copy_from_slice(&length.to_be_bytes());
+        seal(&mut out);
+        let packet = out.freeze();
         match init.kind {
             chunk::INIT => Verdict::Init {
                 tag: tag as u32,
@@ -292,28 +314,33 @@ impl Guard {
     /// Few streams, and only when all that was sent on them has come: the engine would keep the request.
     fn reconfig_is_sane(&mut self, value: &[u8]) -> bool {
         let mut reader = Reader(value);
+        let mut parameters = 0;
         while !reader.0.is_empty() {
             let Some((kind, mut value)) = next_parameter(&mut reader) else {
                 return false;
             };
+            parameters += 1;
             match kind {
                 parameter::OUTGOING_RESET => {
-                    let _request_and_response = value.take(8);
-                    let (Some(last_tsn), Some(cumulative)) = (value.number(4), self.cumulative)
+                    let (Some(_), Some(last_tsn), Some(cumulative)) =
+                        (value.take(8), value.number(4), self.cumulative)
                     else {
                         return false;
                     };
-                    let too_many = value.0.len() > 2 * limits::SCTP_STREAMS;
-                    if too_many || is_after(last_tsn as u32, cumulative) {
+                    let streams = value.0.len() / 2;
+                    if value.0.len() % 2 != 0
+                        || streams > limits::SCTP_STREAMS
+                        || is_after(last_tsn as u32, cumulative)
+                    {
                         return false;
                     }
                     self.resets += 1;
                 }
-                parameter::RECONFIG_RESPONSE if value.0.len() >= 8 => {}
+                parameter::RECONFIG_RESPONSE if value.0.len() == 8 => {}
                 _ => return false,
             }
         }
-        !value.is_empty()
+        (1..=2).contains(&parameters)
     }
 }
 
@@ -336,20 +363,36 @@ fn next_parameter<'a>(reader: &mut Reader<'a>) -> Option<(usize, Reader<'a>)> {
     Some((kind, Reader(value)))
 }
 
-fn parameters_are_sane(parameters: &[u8]) -> bool {
-    let mut reader = Reader(parameters);
+/// The parameters of an INIT or INIT ACK that the engine has a use for; `None` if any is malformed.
+fn known_parameters(mut reader: Reader<'_>) -> Option<Vec<u8>> {
+    let mut known = Vec::new();
     while !reader.0.is_empty() {
-        if next_parameter(&mut reader).is_none() {
-            return false;
+        let before = reader.0;
+        let (kind, value) = next_parameter(&mut reader)?;
+        if matches!(
+            kind,
+            parameter::STATE_COOKIE | parameter::SUPPORTED_EXTENSIONS
+        ) {
+            known.extend_from_slice(before.get(..4 + value.0.len())?);
+            known.resize(known.len().next_multiple_of(4), 0);
         }
     }
-    true
+    Some(known)
+}
+
+fn heartbeat_is_sane(value: &[u8]) -> bool {
+    let mut reader = Reader(value);
+    matches!(
+        next_parameter(&mut reader),
+        Some((parameter::HEARTBEAT_INFO, _))
+    ) && reader.0.is_empty()
 }
 
 /// Few gap blocks in ascending order that cover few numbers: the engine walks them one by one.
 fn sack_is_sane(value: &[u8]) -> bool {
     let mut reader = Reader(value);
-    let (Some(_), Some(blocks), Some(_)) = (reader.take(8), reader.number(2), reader.number(2))
+    let (Some(_), Some(blocks), Some(duplicates)) =
+        (reader.take(8), reader.number(2), reader.number(2))
     else {
         return false;
     };
@@ -366,7 +409,7 @@ fn sack_is_sane(value: &[u8]) -> bool {
         }
         previous_end = end;
     }
-    previous_end <= 4 * TSN_WINDOW as usize
+    reader.0.len() == 4 * duplicates && previous_end <= 4 * TSN_WINDOW as usize
 }
 
 /// Takes partial reliability out of an INIT or INIT ACK of ours: the engine announces FORWARD-TSN, the

@@ -274,7 +274,13 @@ mod tests {
     fn a_hello_with_the_cookie_is_accepted_and_the_cookie_can_be_taken_out_again() {
         let cookie = Cookie::new(&mut Random::from_seed(1));
         let with = |cookie: &[u8]| {
-            client_hello_for_test(VERSION_1_2, [1; 32], cookie, &[0xc02b], Some(&[0, 2, 0, 7, 0]))
+            client_hello_for_test(
+                VERSION_1_2,
+                [1; 32],
+                cookie,
+                &[0xc02b],
+                Some(&[0, 2, 0, 7, 0]),
+            )
         };
         let good = with(&cookie.0);
         let hello = ClientHello::parse(&good).expect("well-formed");

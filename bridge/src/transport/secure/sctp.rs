@@ -72,6 +72,7 @@ pub(super) struct Sctp {
     unacknowledged: VecDeque<usize>,
     unacknowledged_bytes: usize,
     rejected: u64,
+    panics: u64,
     output: VecDeque<Bytes>,
     events: VecDeque<SctpEvent>,
 }
@@ -97,6 +98,7 @@ impl Sctp {
             unacknowledged: VecDeque::new(),
             unacknowledged_bytes: 0,
             rejected: 0,
+            panics: 0,
             output: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -125,6 +127,11 @@ impl Sctp {
     /// Channels refused since the last call.
     pub(super) fn take_rejected(&mut self) -> u64 {
         std::mem::take(&mut self.rejected)
+    }
+
+    /// Panics of the engine since the last call.
+    pub(super) fn take_panics(&mut self) -> u64 {
+        std::mem::take(&mut self.panics)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -218,6 +225,18 @@ impl Sctp {
         self.end();
     }
 
+    #[cfg(test)]
+    pub(super) fn streams(&self) -> usize {
+        self.association
+            .as_ref()
+            .map_or(0, |association| association.stream_ids().len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_chunks(&self) -> usize {
+        self.guard.held_chunks()
+    }
+
     fn instant(&self, now: Time) -> Instant {
         instant(self.base, now) + self.ahead
     }
@@ -244,12 +263,11 @@ impl Sctp {
     fn decode(&mut self, now: Time, packet: Bytes) -> Option<DatagramEvent> {
         let instant = self.instant(now);
         let endpoint = &mut self.endpoint;
-        catch_unwind(AssertUnwindSafe(|| {
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
             endpoint.handle(instant, PEER, None, packet)
-        }))
-        .ok()
-        .flatten()
-        .map(|(_, event)| event)
+        }));
+        self.panics += u64::from(decoded.is_err());
+        decoded.ok().flatten().map(|(_, event)| event)
     }
 
     fn write(
@@ -294,7 +312,11 @@ impl Sctp {
                     });
                 }
             }
-            _ => self.end(),
+            Ok(_) => self.end(),
+            Err(_) => {
+                self.panics += 1;
+                self.end();
+            }
         }
     }
 

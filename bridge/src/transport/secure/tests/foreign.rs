@@ -31,7 +31,13 @@ impl Dimpl {
         dtls.set_active(client);
         dtls.handle_timeout(instant(*BASE, START)).expect("started");
         let output = VecDeque::new();
-        let mut peer = Dimpl { dtls, due: None, output, keys: None, data: Vec::new() };
+        let mut peer = Dimpl {
+            dtls,
+            due: None,
+            output,
+            keys: None,
+            data: Vec::new(),
+        };
         peer.collect();
         peer
     }
@@ -58,11 +64,15 @@ impl Dimpl {
 
 impl Peer for Dimpl {
     fn datagram(&mut self, _: Time, datagram: &[u8]) {
-        self.dtls.handle_packet(datagram).expect("our datagrams are valid");
+        self.dtls
+            .handle_packet(datagram)
+            .expect("our datagrams are valid");
         self.collect();
     }
     fn timeout(&mut self, now: Time) {
-        self.dtls.handle_timeout(instant(*BASE, now)).expect("handshake goes on");
+        self.dtls
+            .handle_timeout(instant(*BASE, now))
+            .expect("handshake goes on");
         self.collect();
     }
     fn next_timeout(&self) -> Option<Time> {
@@ -89,7 +99,11 @@ fn exported(keys: &KeyingMaterial, ours_is_client: bool) -> Vec<u8> {
         (&keys.local_key, &keys.local_salt[..salt]),
         (&keys.remote_key, &keys.remote_salt[..salt]),
     );
-    let (client, server) = if ours_is_client { (local, remote) } else { (remote, local) };
+    let (client, server) = if ours_is_client {
+        (local, remote)
+    } else {
+        (remote, local)
+    };
     [client.0, server.0, client.1, server.1].concat()
 }
 
@@ -99,7 +113,11 @@ fn another_implementation_gets_the_same_keys_in_either_role_with_either_profile(
         for profile in PROFILES {
             let (certificate, fingerprint) = dimpl_certificate();
             let mut ours = association(&OURS, &[profile], None, 5);
-            let setup = if ours_is_client { Setup::Passive } else { Setup::Active };
+            let setup = if ours_is_client {
+                Setup::Passive
+            } else {
+                Setup::Active
+            };
             ours.set_remote(START, vec![fingerprint], Some(setup));
             ours.writable(START);
             let mut theirs = Dimpl::new(certificate, !ours_is_client);
@@ -112,7 +130,11 @@ fn another_implementation_gets_the_same_keys_in_either_role_with_either_profile(
             let keys = said(&mut ours).keys.expect("connected");
             assert_eq!(keys.profile, profile);
             let theirs = theirs.keys.expect("connected");
-            assert_eq!(theirs, exported(&keys, ours_is_client), "client: {ours_is_client}");
+            assert_eq!(
+                theirs,
+                exported(&keys, ours_is_client),
+                "client: {ours_is_client}"
+            );
         }
     }
 }
@@ -137,14 +159,21 @@ impl Bare {
             .build(true, Some(BARE))
             .expect("valid");
         let mut engine = Endpoint::new(BARE, TransportProtocol::UDP, None);
-        engine.connect(instant(*BASE, START), BARE, Arc::new(config), None).expect("started");
-        Bare { engine, connected: false }
+        engine
+            .connect(instant(*BASE, START), BARE, Arc::new(config), None)
+            .expect("started");
+        Bare {
+            engine,
+            connected: false,
+        }
     }
 }
 
 impl Peer for Bare {
     fn datagram(&mut self, now: Time, datagram: &[u8]) {
-        let read = self.engine.read(instant(*BASE, now), BARE, None, BytesMut::from(datagram));
+        let read = self
+            .engine
+            .read(instant(*BASE, now), BARE, None, BytesMut::from(datagram));
         let complete = |event: &EndpointEvent| matches!(event, EndpointEvent::HandshakeComplete);
         self.connected |= read.is_ok_and(|events| events.iter().any(complete));
     }
@@ -152,11 +181,17 @@ impl Peer for Bare {
         let _ = self.engine.handle_timeout(BARE, instant(*BASE, now));
     }
     fn next_timeout(&self) -> Option<Time> {
-        let micros = self.engine.poll_timeout(&BARE)?.saturating_duration_since(*BASE).as_micros();
+        let micros = self
+            .engine
+            .poll_timeout(&BARE)?
+            .saturating_duration_since(*BASE)
+            .as_micros();
         Some(Time::from_micros(micros as u64))
     }
     fn transmit(&mut self) -> Option<Bytes> {
-        self.engine.poll_transmit().map(|transmit| transmit.message.freeze())
+        self.engine
+            .poll_transmit()
+            .map(|transmit| transmit.message.freeze())
     }
 }
 
@@ -171,10 +206,11 @@ fn server_for(fingerprint: Fingerprint) -> Association {
 fn a_client_with_an_rsa_certificate_is_accepted() {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
         .expect("RSA key");
-    let certificate =
-        rcgen::CertificateParams::default().self_signed(&key).expect("certificate");
-    let private_key = CryptoPrivateKey::from_key_pair(&key, AwsLcRsProvider::new().crypto())
-        .expect("imported");
+    let certificate = rcgen::CertificateParams::default()
+        .self_signed(&key)
+        .expect("certificate");
+    let private_key =
+        CryptoPrivateKey::from_key_pair(&key, AwsLcRsProvider::new().crypto()).expect("imported");
     let mut server = server_for(Fingerprint::sha256(certificate.der()));
     let certificate = rtc_dtls::crypto::Certificate {
         certificate: vec![certificate.der().clone()],
@@ -193,5 +229,8 @@ fn t17_a_client_without_a_certificate_gets_no_keys() {
     Network::new(1).run(&mut client, &mut server, Duration::from_secs(5));
     assert!(!client.connected);
     let said = said(&mut server);
-    assert_eq!((said.keys.is_some(), said.failed), (false, Some(FailureReason::Protocol)));
+    assert_eq!(
+        (said.keys.is_some(), said.failed),
+        (false, Some(FailureReason::Protocol))
+    );
 }

@@ -63,7 +63,11 @@ fn t15_ten_thousand_forged_hellos_a_second_from_the_clients_address_do_not_stop_
     ];
     for flood in floods {
         for seed in 0..5 {
-            let (mut client, mut server) = Setting { seed, ..Setting::default() }.pair();
+            let (mut client, mut server) = Setting {
+                seed,
+                ..Setting::default()
+            }
+            .pair();
             let mut network = Network::new(seed);
             network.jitter = Duration::from_millis(5);
             let time = Duration::from_secs(1);
@@ -89,19 +93,33 @@ fn t02_the_answer_to_a_first_hello_is_smaller_than_the_hello() {
 
 #[test]
 fn media_plane_case_29_and_30_without_a_common_profile_the_handshake_fails_and_says_why() {
-    for use_srtp in [None, Some(&[0, 2, 0, 2, 0][..]), Some(&[0, 2, 0xff, 0xff, 0])] {
+    for use_srtp in [
+        None,
+        Some(&[0, 2, 0, 2, 0][..]),
+        Some(&[0, 2, 0xff, 0xff, 0]),
+    ] {
         let mut server = association(&OURS, &PROFILES, None, 1);
-        server.set_remote(START, vec![THEIRS.fingerprint().clone()], Some(Setup::Active));
+        server.set_remote(
+            START,
+            vec![THEIRS.fingerprint().clone()],
+            Some(Setup::Active),
+        );
         server.writable(START);
         server.handle_datagram(START, &hello_datagram(1, 0, &[0xc02b], use_srtp));
         let answer = server.poll_transmit().expect("a cookie even so");
         let cookie = &answer[13 + 12 + 3..];
         let body = client_hello_for_test(VERSION_1_2, [1; 32], cookie, &[0xc02b], use_srtp);
-        server.handle_datagram(START, &handshake_datagram(message::CLIENT_HELLO, 1, 1, &body));
+        server.handle_datagram(
+            START,
+            &handshake_datagram(message::CLIENT_HELLO, 1, 1, &body),
+        );
         let answer = server.poll_transmit().expect("an alert");
         assert_eq!(answer[13..], [2, alert::HANDSHAKE_FAILURE]);
 
-        assert!(said(&mut server).failed.is_none(), "another attempt may come");
+        assert!(
+            said(&mut server).failed.is_none(),
+            "another attempt may come"
+        );
         let due = server.poll_timeout().expect("grace");
         server.handle_timeout(due);
         assert_eq!(said(&mut server).failed, Some(FailureReason::NoSrtpProfile));
@@ -116,7 +134,10 @@ fn t15_a_failed_attempt_does_not_consume_the_transport() {
     server.handle_datagram(START, &hello_datagram(1, 0, &[0xc02b], None));
     let answer = server.poll_transmit().expect("cookie");
     let body = client_hello_for_test(VERSION_1_2, [1; 32], &answer[28..], &[0x0000], None);
-    server.handle_datagram(START, &handshake_datagram(message::CLIENT_HELLO, 1, 1, &body));
+    server.handle_datagram(
+        START,
+        &handshake_datagram(message::CLIENT_HELLO, 1, 1, &body),
+    );
     let _alert = server.poll_transmit().expect("alert");
     Network::new(1).run(&mut client, &mut server, Duration::from_secs(3));
     let said = said(&mut server);
@@ -138,7 +159,10 @@ fn t16_hostile_fragments_before_a_handshake_cost_nothing_and_it_works_afterwards
     for n in 0..50_000u32 {
         server.handle_datagram(START, &fragment(0, 16_000, n % 16_000, &[n as u8]));
         server.handle_datagram(START, &fragment(1, 100, 50, &[]));
-        server.handle_datagram(START, &fragment((n % 60_000) as u16, 0xff_ffff, 0xff_fff0, &[1; 15]));
+        server.handle_datagram(
+            START,
+            &fragment((n % 60_000) as u16, 0xff_ffff, 0xff_fff0, &[1; 15]),
+        );
     }
     assert!(server.poll_transmit().is_none());
     Network::new(1).run(&mut client, &mut server, Duration::from_millis(400));
@@ -148,7 +172,11 @@ fn t16_hostile_fragments_before_a_handshake_cost_nothing_and_it_works_afterwards
 #[test]
 fn t16_hostile_fragments_during_a_handshake_do_not_stop_it() {
     for seed in 0..10 {
-        let (mut client, mut server) = Setting { seed, ..Setting::default() }.pair();
+        let (mut client, mut server) = Setting {
+            seed,
+            ..Setting::default()
+        }
+        .pair();
         let mut network = Network::new(seed);
         let time = Duration::from_secs(2);
         run_under_attack(&mut network, &mut client, &mut server, time, |step| {
@@ -163,15 +191,20 @@ fn t16_hostile_fragments_during_a_handshake_do_not_stop_it() {
             ]
         });
         let said = said(&mut server);
-        assert!(said.keys.is_some(), "T19: a forged certificate makes room for the true one");
+        assert!(
+            said.keys.is_some(),
+            "T19: a forged certificate makes room for the true one"
+        );
     }
 }
 
 #[test]
 fn t17_without_any_one_of_the_clients_messages_there_are_no_keys() {
-    for missing in
-        [message::CERTIFICATE, message::CLIENT_KEY_EXCHANGE, message::CERTIFICATE_VERIFY]
-    {
+    for missing in [
+        message::CERTIFICATE,
+        message::CLIENT_KEY_EXCHANGE,
+        message::CERTIFICATE_VERIFY,
+    ] {
         let (mut client, mut server) = Setting::default().pair();
         let mut network = Network::new(1);
         for _ in 0..32_000 / 50 {
@@ -190,7 +223,10 @@ fn t17_without_any_one_of_the_clients_messages_there_are_no_keys() {
             server.handle_timeout(network.now);
         }
         let said = said(&mut server);
-        assert!(said.keys.is_none() && !server.is_connected(), "without {missing}");
+        assert!(
+            said.keys.is_none() && !server.is_connected(),
+            "without {missing}"
+        );
         assert_eq!(said.failed, Some(FailureReason::Timeout));
     }
 }
@@ -206,7 +242,8 @@ fn t17_a_wrong_leaf_before_the_right_certificate_gets_nothing() {
     let chain = with_length(&[with_length(wrong), with_length(right)].concat());
     let (mut client, mut server) = Setting::default().pair();
     let mut network = Network::new(1);
-    network.filter = Box::new(|_, datagram| !kinds(datagram).contains(&message::CERTIFICATE_VERIFY));
+    network.filter =
+        Box::new(|_, datagram| !kinds(datagram).contains(&message::CERTIFICATE_VERIFY));
     network.run(&mut client, &mut server, Duration::from_millis(90));
     server.handle_datagram(
         network.now,
@@ -224,8 +261,12 @@ fn t18_explicit_nonces_are_epoch_and_sequence_and_never_repeat() {
     let mut network = Network::new(1);
     network.run(&mut client, &mut server, Duration::from_millis(500));
     for n in 0..2_000 {
-        server.send_text(network.now, &format!("message {n}")).expect("sent");
-        client.send_text(network.now, &format!("message {n}")).expect("sent");
+        server
+            .send_text(network.now, &format!("message {n}"))
+            .expect("sent");
+        client
+            .send_text(network.now, &format!("message {n}"))
+            .expect("sent");
         network.run(&mut client, &mut server, Duration::from_millis(50));
     }
     for side in [Side::Server, Side::Client] {
@@ -258,7 +299,11 @@ fn t23_plaintext_alerts_and_data_are_ignored_before_and_after_the_handshake() {
     };
     let time = Duration::from_millis(500);
     run_under_attack(&mut network, &mut client, &mut server, time, |step| {
-        if step % 100 == 0 { forged(step) } else { Vec::new() }
+        if step % 100 == 0 {
+            forged(step)
+        } else {
+            Vec::new()
+        }
     });
     assert!(said(&mut server).keys.is_some(), "before");
     for datagram in forged(1 << 40) {
@@ -307,7 +352,11 @@ fn media_plane_row_7_records_that_do_not_authenticate_cost_only_themselves() {
 #[test]
 fn t24_sctp_before_keys_makes_nothing() {
     let mut server = association(&OURS, &PROFILES, Some(SctpRole::Server), 1);
-    server.set_remote(START, vec![THEIRS.fingerprint().clone()], Some(Setup::Active));
+    server.set_remote(
+        START,
+        vec![THEIRS.fingerprint().clone()],
+        Some(Setup::Active),
+    );
     server.writable(START);
     let mut init = vec![0x13, 0x88, 0x13, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20];
     init.extend_from_slice(&[0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
@@ -316,7 +365,10 @@ fn t24_sctp_before_keys_makes_nothing() {
     assert!(server.poll_transmit().is_none());
     assert_eq!(server.buffered(), 0);
     assert_eq!(server.send_text(START, "early"), Err(SendError::NotOpen));
-    assert_eq!(server.poll_timeout(), Some(START + limits::HANDSHAKE_TIMEOUT));
+    assert_eq!(
+        server.poll_timeout(),
+        Some(START + limits::HANDSHAKE_TIMEOUT)
+    );
 }
 
 #[test]
@@ -344,7 +396,11 @@ fn t20_abandoned_at_any_flight_it_ends_in_time_and_leaves_nothing() {
 fn t21_any_sequence_of_mutated_flights_timeouts_data_and_close_is_survived() {
     for seed in 0..60 {
         let mut random = Random::from_seed(seed);
-        let (mut client, mut server) = Setting { seed, ..Setting::default() }.pair();
+        let (mut client, mut server) = Setting {
+            seed,
+            ..Setting::default()
+        }
+        .pair();
         let mut now = START;
         let mut seen: Vec<Bytes> = Vec::new();
         for _ in 0..400 {
@@ -359,7 +415,11 @@ fn t21_any_sequence_of_mutated_flights_timeouts_data_and_close_is_survived() {
             match random.below(8) {
                 0..4 if !seen.is_empty() => {
                     // Mostly the newest, sometimes an old one, sometimes spoilt.
-                    let back = if random.below(4) == 0 { seen.len() as u64 } else { 3 };
+                    let back = if random.below(4) == 0 {
+                        seen.len() as u64
+                    } else {
+                        3
+                    };
                     let at = seen.len() - 1 - random.below(back.min(seen.len() as u64)) as usize;
                     let mut datagram = seen[at].to_vec();
                     if random.below(3) == 0 && !datagram.is_empty() {
@@ -381,8 +441,16 @@ fn t21_any_sequence_of_mutated_flights_timeouts_data_and_close_is_survived() {
             }
             if let Some(due) = server.poll_timeout().filter(|due| *due <= now) {
                 server.handle_timeout(now);
-                assert!(server.poll_timeout().is_none_or(|next| next > due), "progress");
+                assert!(
+                    server.poll_timeout().is_none_or(|next| next > due),
+                    "progress"
+                );
             }
         }
+        assert_eq!(
+            (client.take_panics(), server.take_panics()),
+            (0, 0),
+            "seed {seed}"
+        );
     }
 }

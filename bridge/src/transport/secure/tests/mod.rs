@@ -96,12 +96,20 @@ impl Network {
     /// 20 % loss, 20 % duplication, reordering.
     pub(super) fn bad(seed: u64) -> Network {
         let jitter = Duration::from_millis(60);
-        Network { loss: 20, duplication: 20, jitter, ..Network::new(seed) }
+        Network {
+            loss: 20,
+            duplication: 20,
+            jitter,
+            ..Network::new(seed)
+        }
     }
 
     fn flush(&mut self, from: Side, peer: &mut dyn Peer) {
         while let Some(datagram) = peer.transmit() {
-            assert!(datagram.len() <= limits::SECURE_DATAGRAM || from == Side::Client, "F07");
+            assert!(
+                datagram.len() <= limits::SECURE_DATAGRAM || from == Side::Client,
+                "F07"
+            );
             self.log.push((from, self.now, datagram.clone()));
             if !(self.filter)(from, &datagram) {
                 continue;
@@ -114,7 +122,8 @@ impl Network {
                 let jitter = self.random.below(self.jitter.as_micros() as u64 + 1);
                 let due = self.now + self.delay + Duration::from_micros(jitter);
                 self.sent += 1;
-                self.in_flight.insert((due, self.sent), (from, datagram.clone()));
+                self.in_flight
+                    .insert((due, self.sent), (from, datagram.clone()));
             }
         }
     }
@@ -141,15 +150,24 @@ impl Network {
                 }
                 continue;
             }
-            let served = [serve_timeout(client, self.now), serve_timeout(server, self.now)];
-            assert!(served.contains(&true), "T21: a timeout still due after it was served");
+            let served = [
+                serve_timeout(client, self.now),
+                serve_timeout(server, self.now),
+            ];
+            assert!(
+                served.contains(&true),
+                "T21: a timeout still due after it was served"
+            );
         }
         self.now = end;
     }
 
     /// Datagrams sent by one side.
     pub(super) fn sent_by(&self, side: Side) -> impl Iterator<Item = &Bytes> {
-        self.log.iter().filter(move |(from, _, _)| *from == side).map(|(_, _, datagram)| datagram)
+        self.log
+            .iter()
+            .filter(move |(from, _, _)| *from == side)
+            .map(|(_, _, datagram)| datagram)
     }
 }
 
@@ -201,11 +219,23 @@ pub(super) fn association(
 impl Setting {
     /// A client with [`THEIRS`] and a server with [`OURS`], ready to shake hands.
     pub(super) fn pair(&self) -> (Association, Association) {
-        let mut client =
-            association(&THEIRS, &self.client_profiles, Some(SctpRole::Client), self.seed);
-        let mut server =
-            association(&OURS, &self.server_profiles, Some(SctpRole::Server), self.seed + 1);
-        client.set_remote(START, vec![OURS.fingerprint().clone()], Some(Setup::Passive));
+        let mut client = association(
+            &THEIRS,
+            &self.client_profiles,
+            Some(SctpRole::Client),
+            self.seed,
+        );
+        let mut server = association(
+            &OURS,
+            &self.server_profiles,
+            Some(SctpRole::Server),
+            self.seed + 1,
+        );
+        client.set_remote(
+            START,
+            vec![OURS.fingerprint().clone()],
+            Some(Setup::Passive),
+        );
         server.set_remote(START, self.client_signals.clone(), Some(Setup::Active));
         server.writable(START);
         client.writable(START);
