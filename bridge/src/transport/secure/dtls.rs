@@ -265,11 +265,12 @@ impl Dtls {
                     self.handle_fragment(now, &fragment);
                 }
             }
-            (0, content::CHANGE_CIPHER_SPEC) if record.body == [1] => {
-                if attempt.change_cipher_spec == ChangeCipherSpec::Missing {
-                    attempt.change_cipher_spec = ChangeCipherSpec::Seen;
-                    self.pass_encrypted(now);
-                }
+            (0, content::CHANGE_CIPHER_SPEC)
+                if record.body == [1]
+                    && attempt.change_cipher_spec == ChangeCipherSpec::Missing =>
+            {
+                attempt.change_cipher_spec = ChangeCipherSpec::Seen;
+                self.pass_encrypted(now);
             }
             (1, content::HANDSHAKE) if record.body.len() <= MAX_FINISHED_RECORD => {
                 if attempt.change_cipher_spec == ChangeCipherSpec::Passed {

@@ -187,7 +187,7 @@ mod tests {
             digest: vec![1; 32],
         };
 
-        assert!(matches(&[good256.clone()], leaf, false));
+        assert!(matches(std::slice::from_ref(&good256), leaf, false));
         assert!(matches(&[bad256.clone(), good256.clone()], leaf, false));
         assert!(matches(&[unknown.clone(), good256.clone()], leaf, false));
         assert!(!matches(&[good1.clone(), bad256], leaf, true));

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The protocol engines are `rtc-dtls` and `rtc-sctp`. Both are treated as hostile (T21): what reaches
-//! them has first passed a strict gate of ours ([`flight`], [`guard`]) that bounds memory and time, every
-//! call is under `catch_unwind`, and an error costs a packet, or before authentication an attempt, never
+//! them has first passed a strict gate of ours (modules `flight` and `guard`) that bounds memory and time,
+//! every call is under `catch_unwind`, and an error costs a packet, or before authentication an attempt, never
 //! the transport.
 //!
 //! The module knows nothing of ICE, sockets or conferences. It takes datagrams from validated addresses
@@ -22,6 +22,8 @@ mod certificate;
 mod dtls;
 mod fingerprint;
 mod flight;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod guard;
 mod hello;
 mod provider;

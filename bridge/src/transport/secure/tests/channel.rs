@@ -104,13 +104,15 @@ fn jitsi_open() -> Vec<u8> {
     open("JVB data channel", "http://jitsi.org/protocols/colibri")
 }
 
+type Filter = Box<dyn FnMut(bool, &[u8]) -> bool>;
+
 /// Both ends, and a direct wire between them.
 struct Wire {
     now: Time,
     browser: Browser,
     bridge: Sctp,
     /// Drops what it answers `false` to: whether the browser sent it, and the packet.
-    filter: Box<dyn FnMut(bool, &[u8]) -> bool>,
+    filter: Filter,
     events: Vec<SctpEvent>,
     rejected: u64,
 }

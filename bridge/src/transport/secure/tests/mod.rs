@@ -58,6 +58,8 @@ pub(super) enum Side {
     Server,
 }
 
+pub(super) type Filter = Box<dyn FnMut(Side, &[u8]) -> bool>;
+
 /// The network between two peers. All chance comes from its seed.
 pub(super) struct Network {
     pub(super) now: Time,
@@ -74,7 +76,7 @@ pub(super) struct Network {
     /// Everything that was sent: by whom, and when.
     pub(super) log: Vec<(Side, Time, Bytes)>,
     /// Drops what it answers `false` to: the sender and the datagram.
-    pub(super) filter: Box<dyn FnMut(Side, &[u8]) -> bool>,
+    pub(super) filter: Filter,
 }
 
 impl Network {
