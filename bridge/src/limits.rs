@@ -71,6 +71,23 @@ pub const CONSENT_EXPIRY: Duration = Duration::from_secs(15);
 pub const EARLY_DTLS_DATAGRAMS: usize = 8;
 /// DTLS datagrams per second and endpoint before the handshake is complete (T16).
 pub const HANDSHAKE_DATAGRAMS_PER_SECOND: u32 = 50;
+/// Requests for a cookie that are answered per second and endpoint when the hello cannot be served
+/// anyway, alerts included (T15).
+pub const REFUSALS_PER_SECOND: u32 = 5;
+/// Server-side handshake attempts per second and endpoint; each costs a signature (T20).
+pub const HANDSHAKE_ATTEMPTS_PER_SECOND: u32 = 5;
+/// An attempt that failed before the peer was authenticated leaves it so long to begin another (T15, T23).
+pub const HANDSHAKE_RETRY_GRACE: Duration = Duration::from_secs(2);
+/// Bytes of one handshake message (T16).
+pub const MAX_HANDSHAKE_MESSAGE: usize = 16 << 10;
+/// Certificates in a peer's chain (T19).
+pub const MAX_CERTIFICATE_CHAIN: usize = 3;
+/// Bytes of a peer's Certificate message (T19).
+pub const MAX_CERTIFICATE_CHAIN_BYTES: usize = 8 << 10;
+/// Encrypted records kept until they can be opened (T16).
+pub const HELD_RECORDS: usize = 30;
+/// Largest DTLS datagram that we make, UDP payload bytes: 1,200 with IPv6 and UDP headers (F07).
+pub const SECURE_DATAGRAM: usize = 1_152;
 /// Whole handshake (media-plane §1.9).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Failed SRTP authentications per second and endpoint before headers alone decide (T25).
@@ -122,6 +139,24 @@ pub const FAN_OUT_BYTES_PER_SECOND: u32 = 10 << 20;
 pub const SCTP_SEND_BUFFER: usize = 1 << 20;
 /// SCTP receive window per association, bytes (T50).
 pub const SCTP_RECEIVE_WINDOW: u32 = 256 << 10;
+/// Largest message that we send over SCTP, bytes.
+pub const MAX_SENT_MESSAGE_BYTES: usize = 256 << 10;
+/// Chunks per SCTP packet (T49).
+pub const SCTP_CHUNKS_PER_PACKET: usize = 32;
+/// SCTP chunks kept out of order (T50).
+pub const SCTP_OUT_OF_ORDER: usize = 128;
+/// Received SCTP chunks that belong to incomplete messages (T50); more end the association.
+pub const SCTP_HELD_CHUNKS: usize = 1_024;
+/// SCTP streams that are kept apart (T52); data on further ones is acknowledged and thrown away.
+pub const SCTP_STREAMS: usize = 16;
+/// Stream resets in the life of an association (T52); more end it.
+pub const SCTP_RESETS: usize = 256;
+/// Gap blocks, and numbers they cover, in one SCTP acknowledgement.
+pub const SCTP_GAP_BLOCKS: usize = 64;
+/// Bytes of label and protocol of a data channel together (T52).
+pub const MAX_CHANNEL_LABEL_BYTES: usize = 512;
+/// Longest interval between two retransmissions of SCTP (bridge-channel §4.2).
+pub const SCTP_MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// Outgoing bytes that wait on one websocket (T60).
 pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
 /// The part of the forwarding budget of a conference that one sender may use, so that a flooder does not
