@@ -44,7 +44,7 @@ export class Conference extends EventTarget {
     #forwarded = new Set();
     #inactive = new Set();
     #remoteStats = new Map();
-    #front = { endpoint: null, since: 0 };
+    #front = { endpoint: null, since: -Infinity };
     #rosterKnown = false;
     #rejoins = 0;
     #life = 0;
@@ -317,6 +317,7 @@ export class Conference extends EventTarget {
         switch (message.colibriClass) {
             case 'DominantSpeakerEndpointChangeEvent':
                 this.dominant = message.silence ? null : message.dominantSpeakerEndpoint;
+                this.#followSpeaker();
                 break;
             case 'ForwardedSources':
                 this.#forwarded = new Set(message.forwardedSources);
@@ -361,11 +362,6 @@ export class Conference extends EventTarget {
     /** The tiles in the order of display, as `Tiles.update` takes them, with their source. */
     tiles() {
         const list = [];
-        const now = performance.now();
-        const speaker = this.participants.find(one => one.endpoint === this.dominant && !one.self);
-        if (speaker && speaker.endpoint !== this.#front.endpoint && now - this.#front.since > SPEAKER_HOLD) {
-            this.#front = { endpoint: speaker.endpoint, since: now };
-        }
         const rank = ({ endpoint, self }) => (self ? 2 : endpoint === this.#front.endpoint ? 0 : 1);
         for (const one of [...this.participants].sort((a, b) => rank(a) - rank(b))) {
             if (one.self ? this.screenOn : one.state.screen) {
@@ -374,6 +370,17 @@ export class Conference extends EventTarget {
             list.push(this.#tile(one, 'v0'));
         }
         return list;
+    }
+
+    /** Lets the front tile, and a stage that nobody chose, follow the dominant speaker; true if it moved. */
+    #followSpeaker() {
+        const now = performance.now();
+        const speaker = this.participants.find(one => one.endpoint === this.dominant && !one.self);
+        if (!speaker || speaker.endpoint === this.#front.endpoint || now - this.#front.since < SPEAKER_HOLD) {
+            return false;
+        }
+        this.#front = { endpoint: speaker.endpoint, since: now };
+        return true;
     }
 
     #tile({ endpoint, name, self, state }, slot) {
@@ -469,6 +476,9 @@ export class Conference extends EventTarget {
         const sample = await this.#sampler.sample(session).catch(() => null);
         if (sample && session === this.#session) {
             this.sample = sample;
+            if (this.#followSpeaker()) {
+                this.#changed();
+            }
             this.dispatchEvent(new Event('stats'));
         }
     }

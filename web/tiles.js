@@ -196,6 +196,7 @@ export class Tiles extends EventTarget {
         const { columns, tileWidth } = bestColumns(count, width, height, GAP);
         this.#list.dataset.view = this.#stage ? 'stage' : 'tiles';
         this.#list.dataset.count = count;
+        this.#list.style.setProperty('--others', Math.max(1, count - 1));
         this.#list.style.setProperty('--columns', columns);
         this.#list.style.setProperty('--tile-width', `${Math.max(tileWidth, 120)}px`);
         this.dispatchEvent(new Event('resize'));

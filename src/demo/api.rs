@@ -44,7 +44,11 @@ fn refusal(rejection: &JsonRejection) -> ApiError {
 }
 
 fn who(room: &str, endpoint: String, token: String) -> Result<Who, ApiError> {
-    Ok(Who { room: RoomName::new(room)?, endpoint: EndpointId::new(endpoint), token })
+    Ok(Who {
+        room: RoomName::new(room)?,
+        endpoint: EndpointId::new(endpoint),
+        token,
+    })
 }
 
 /// `POST …/{room}/join`
@@ -55,12 +59,16 @@ pub async fn join(
 ) -> Result<Json<Value>, ApiError> {
     let room = RoomName::new(&room)?;
     let name = display_name(&body.name)?;
-    let joined = demo.rooms().join(&*demo.0.sfu, room.clone(), name.clone(), body.state)?;
+    let joined = demo
+        .rooms()
+        .join(&*demo.0.sfu, room.clone(), name.clone(), body.state)?;
     let created = joined.created;
     let endpoint = joined.endpoint.as_str();
     let web_socket = demo.0.options.websocket_prefix.as_ref().map(|prefix| {
-        let (conference, password) =
-            (&created.local_conference_id, &created.transport.websocket_password);
+        let (conference, password) = (
+            &created.local_conference_id,
+            &created.transport.websocket_password,
+        );
         format!("{prefix}/{conference}/{endpoint}?pwd={password}")
     });
     Ok(Json(json!({
@@ -87,7 +95,8 @@ pub async fn transport(
     Body(mut body): Body<wire::Transport>,
 ) -> Result<Json<Value>, ApiError> {
     let who = who(&room, endpoint, std::mem::take(&mut body.token))?;
-    demo.rooms().set_transport(&*demo.0.sfu, &who, body.into_remote()?)?;
+    demo.rooms()
+        .set_transport(&*demo.0.sfu, &who, body.into_remote()?)?;
     Ok(done())
 }
 
@@ -109,7 +118,8 @@ pub async fn state(
     Path((room, endpoint)): Path<(String, String)>,
     Body(body): Body<wire::SetState>,
 ) -> Result<Json<Value>, ApiError> {
-    demo.rooms().set_state(&who(&room, endpoint, body.token)?, body.state)?;
+    demo.rooms()
+        .set_state(&who(&room, endpoint, body.token)?, body.state)?;
     Ok(done())
 }
 
@@ -120,10 +130,19 @@ pub async fn ice_restart(
     Body(body): Body<wire::Token>,
 ) -> Result<Json<Value>, ApiError> {
     let who = who(&room, endpoint, body.token)?;
-    let transport = demo.rooms().restart_ice(&*demo.0.sfu, &who)?.ok_or_else(|| {
-        ApiError::new(StatusCode::CONFLICT, "no_restart", "The bridge can not restart. Join again.")
-    })?;
-    Ok(Json(json!({ "transport": wire::transport_json(&transport) })))
+    let transport = demo
+        .rooms()
+        .restart_ice(&*demo.0.sfu, &who)?
+        .ok_or_else(|| {
+            ApiError::new(
+                StatusCode::CONFLICT,
+                "no_restart",
+                "The bridge can not restart. Join again.",
+            )
+        })?;
+    Ok(Json(
+        json!({ "transport": wire::transport_json(&transport) }),
+    ))
 }
 
 /// `POST …/{room}/{endpoint}/leave`
@@ -132,7 +151,8 @@ pub async fn leave(
     Path((room, endpoint)): Path<(String, String)>,
     Body(body): Body<wire::Token>,
 ) -> Result<Json<Value>, ApiError> {
-    demo.rooms().leave(&*demo.0.sfu, &who(&room, endpoint, body.token)?)?;
+    demo.rooms()
+        .leave(&*demo.0.sfu, &who(&room, endpoint, body.token)?)?;
     Ok(done())
 }
 

@@ -22,7 +22,12 @@ macro_rules! asset {
             Ok(text) => text,
             Err(_) => panic!("hexadecimal digits and quotes are ASCII"),
         };
-        Asset { name: $name, content_type: $content_type, content: CONTENT, etag: ETAG }
+        Asset {
+            name: $name,
+            content_type: $content_type,
+            content: CONTENT,
+            etag: ETAG,
+        }
     }};
 }
 
@@ -47,8 +52,10 @@ const FILES: &[Asset] = &[
 
 /// `GET /`
 pub async fn page() -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, PAGE.content_type), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, PAGE.content_type),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     (headers, PAGE.content).into_response()
 }
 
@@ -58,12 +65,22 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     // Kept by the browser, but asked about every time: a new binary may bring new files.
-    let caching = [(header::CACHE_CONTROL, "no-cache"), (header::ETAG, asset.etag)];
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    let caching = [
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::ETAG, asset.etag),
+    ];
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|tags| tags.to_str().ok());
     if known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == asset.etag)) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, asset.content_type)], asset.content).into_response()
+    (
+        caching,
+        [(header::CONTENT_TYPE, asset.content_type)],
+        asset.content,
+    )
+        .into_response()
 }
 
 /// An entity tag: the FNV-1a hash of the content in hexadecimal, in quotes.

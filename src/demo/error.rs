@@ -19,7 +19,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error with that status, code and message.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, message: message.into() }
+        ApiError {
+            status,
+            code,
+            message: message.into(),
+        }
     }
 
     /// The request itself is wrong.

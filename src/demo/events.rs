@@ -13,11 +13,11 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::Demo;
 use super::error::ApiError;
 use super::limits::{EVENT_IDLE_TIMEOUT, EVENT_WRITE_TIMEOUT, MAX_EVENT_MESSAGE};
 use super::names::RoomName;
 use super::rooms::Who;
-use super::Demo;
 
 /// Close code for a participant that is no longer in the room.
 const REMOVED: u16 = 4001;
@@ -104,7 +104,14 @@ async fn serve(
 }
 
 async fn close(mut socket: WebSocket, code: u16, reason: &'static str) {
-    let frame = CloseFrame { code, reason: reason.into() };
+    let frame = CloseFrame {
+        code,
+        reason: reason.into(),
+    };
     // The peer may be gone; there is nobody left to tell.
-    let _ = timeout(EVENT_WRITE_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+    let _ = timeout(
+        EVENT_WRITE_TIMEOUT,
+        socket.send(Message::Close(Some(frame))),
+    )
+    .await;
 }

@@ -16,14 +16,27 @@ const VP8_RTX: u8 = 96;
 const EXTENSIONS: [(Extension, u8, &[MediaKind]); 4] = [
     (Extension::AudioLevel, 1, &[MediaKind::Audio]),
     (Extension::AbsSendTime, 3, &[MediaKind::Video]),
-    (Extension::TransportCc, 5, &[MediaKind::Audio, MediaKind::Video]),
+    (
+        Extension::TransportCc,
+        5,
+        &[MediaKind::Audio, MediaKind::Video],
+    ),
     (Extension::Mid, 10, &[MediaKind::Audio, MediaKind::Video]),
 ];
 
 /// The formats as the bridge takes them.
 pub fn for_bridge() -> MediaFormats {
-    let video = Feedback { transport_cc: true, nack: true, pli: true, fir: true, remb: false };
-    let audio = Feedback { transport_cc: true, ..Feedback::default() };
+    let video = Feedback {
+        transport_cc: true,
+        nack: true,
+        pli: true,
+        fir: true,
+        remb: false,
+    };
+    let audio = Feedback {
+        transport_cc: true,
+        ..Feedback::default()
+    };
     let payload = |number, codec, clock_rate, associated, feedback| PayloadType {
         number,
         codec,
@@ -109,7 +122,9 @@ mod tests {
         let page = for_page();
         let numbers = |kind: &str| -> Vec<u64> {
             let list = page[kind]["payloadTypes"].as_array().unwrap();
-            list.iter().map(|payload| payload["number"].as_u64().unwrap()).collect()
+            list.iter()
+                .map(|payload| payload["number"].as_u64().unwrap())
+                .collect()
         };
         assert_eq!(numbers("audio"), [111]);
         assert_eq!(numbers("video"), [100, 96]);

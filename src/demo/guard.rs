@@ -24,8 +24,14 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
     (
         HeaderName::from_static("permissions-policy"),
         "camera=(self), microphone=(self), display-capture=(self), geolocation=()",
@@ -50,7 +56,10 @@ pub async fn guard(State(demo): State<Demo>, request: Request, next: Next) -> Re
 
 fn check(options: &DemoOptions, headers: &HeaderMap) -> Result<(), ApiError> {
     let forbidden = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     if !host_allowed(options, host_name(host)) {
         return forbidden("The demo is not served under this host name.");
     }
@@ -63,10 +72,16 @@ fn check(options: &DemoOptions, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn host_allowed(options: &DemoOptions, name: &str) -> bool {
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let literal = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
     name.eq_ignore_ascii_case("localhost")
         || literal.parse::<IpAddr>().is_ok()
-        || options.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+        || options
+            .hosts
+            .iter()
+            .any(|host| host.eq_ignore_ascii_case(name))
         || (!options.loopback && options.hosts.is_empty() && !name.is_empty())
 }
 
@@ -93,12 +108,26 @@ mod tests {
 
     #[test]
     fn t61_on_loopback_a_rebound_name_is_refused() {
-        let options = DemoOptions { loopback: true, ..DemoOptions::default() };
-        for host in ["localhost:8080", "LocalHost", "127.0.0.1:8080", "[::1]:8080", "[::1]", "10.1.2.3"]
-        {
+        let options = DemoOptions {
+            loopback: true,
+            ..DemoOptions::default()
+        };
+        for host in [
+            "localhost:8080",
+            "LocalHost",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+            "10.1.2.3",
+        ] {
             assert!(allowed(&options, host, None), "{host} was refused");
         }
-        for host in ["evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+        for host in [
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
             assert!(!allowed(&options, host, None), "{host} was accepted");
         }
     }
@@ -107,18 +136,36 @@ mod tests {
     fn t61_named_hosts_are_the_only_ones_beyond_loopback() {
         let open = DemoOptions::default();
         assert!(allowed(&open, "meet.example", None));
-        let named = DemoOptions { hosts: vec!["meet.example".to_owned()], ..DemoOptions::default() };
+        let named = DemoOptions {
+            hosts: vec!["meet.example".to_owned()],
+            ..DemoOptions::default()
+        };
         assert!(allowed(&named, "Meet.Example:443", None));
         assert!(!allowed(&named, "other.example", None));
     }
 
     #[test]
     fn t61_other_origins_are_refused() {
-        let options = DemoOptions { loopback: true, ..DemoOptions::default() };
-        assert!(allowed(&options, "localhost:8080", Some("http://localhost:8080")));
+        let options = DemoOptions {
+            loopback: true,
+            ..DemoOptions::default()
+        };
+        assert!(allowed(
+            &options,
+            "localhost:8080",
+            Some("http://localhost:8080")
+        ));
         assert!(allowed(&options, "[::1]:8080", Some("http://[::1]:8080")));
-        for origin in ["http://evil.example", "null", "http://localhost:9090", "http://localhost"] {
-            assert!(!allowed(&options, "localhost:8080", Some(origin)), "{origin} was accepted");
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://localhost:9090",
+            "http://localhost",
+        ] {
+            assert!(
+                !allowed(&options, "localhost:8080", Some(origin)),
+                "{origin} was accepted"
+            );
         }
     }
 }

@@ -45,7 +45,7 @@ use axum::routing::{get, post};
 use causeway_bridge::control::api::Notice;
 use causeway_bridge::random::Random;
 
-pub use sfu::{Created, Sfu};
+pub use sfu::Sfu;
 
 /// Bounds of the demo. They keep one careless or hostile page from filling the bridge.
 pub mod limits {
@@ -105,7 +105,12 @@ impl Demo {
     /// system outside tests.
     pub fn new(sfu: Arc<dyn Sfu>, options: DemoOptions, random: Random) -> Demo {
         let rooms = Mutex::new(rooms::Rooms::new(random));
-        Demo(Arc::new(Inner { sfu, options, rooms, ping_interval: limits::EVENT_PING_INTERVAL }))
+        Demo(Arc::new(Inner {
+            sfu,
+            options,
+            rooms,
+            ping_interval: limits::EVENT_PING_INTERVAL,
+        }))
     }
 
     /// Takes note that the bridge ended something by itself, so that the pages hear of it.
@@ -114,7 +119,8 @@ impl Demo {
     pub fn notice(&self, notice: &Notice) {
         match notice {
             Notice::EndpointExpired(conference, endpoint) => {
-                self.rooms().endpoint_expired(&*self.0.sfu, *conference, endpoint);
+                self.rooms()
+                    .endpoint_expired(&*self.0.sfu, *conference, endpoint);
             }
             Notice::ConferenceExpired(conference, _) => {
                 self.rooms().conference_expired(*conference);
@@ -141,13 +147,22 @@ pub fn router(demo: Demo) -> Router {
         .route("/", get(assets::page))
         .route("/demo/web/{file}", get(assets::file))
         .route(&format!("{room}/join"), post(api::join))
-        .route(&format!("{room}/{{endpoint}}/transport"), post(api::transport))
+        .route(
+            &format!("{room}/{{endpoint}}/transport"),
+            post(api::transport),
+        )
         .route(&format!("{room}/{{endpoint}}/sources"), post(api::sources))
         .route(&format!("{room}/{{endpoint}}/state"), post(api::state))
-        .route(&format!("{room}/{{endpoint}}/ice-restart"), post(api::ice_restart))
+        .route(
+            &format!("{room}/{{endpoint}}/ice-restart"),
+            post(api::ice_restart),
+        )
         .route(&format!("{room}/{{endpoint}}/leave"), post(api::leave))
         .route(&format!("{room}/{{endpoint}}/events"), get(events::events))
         .layer(DefaultBodyLimit::max(limits::MAX_BODY))
-        .layer(axum::middleware::from_fn_with_state(demo.clone(), guard::guard))
+        .layer(axum::middleware::from_fn_with_state(
+            demo.clone(),
+            guard::guard,
+        ))
         .with_state(demo)
 }

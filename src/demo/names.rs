@@ -13,7 +13,11 @@ impl RoomName {
     /// From what was typed, or a sentence that says what is wrong with it.
     pub fn new(typed: &str) -> Result<RoomName, ApiError> {
         // Lower case may be longer than what was typed, so the bound is checked on the result.
-        let name = typed.split_whitespace().collect::<Vec<_>>().join("-").to_lowercase();
+        let name = typed
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join("-")
+            .to_lowercase();
         if name.is_empty() {
             return Err(ApiError::invalid("A room needs a name."));
         }
@@ -22,7 +26,10 @@ impl RoomName {
                 "The room's name is longer than {MAX_ROOM_NAME} characters."
             )));
         }
-        if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        if !name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        {
             return Err(ApiError::invalid(
                 "A room's name may have letters, digits, blanks, and the characters - _ .",
             ));
@@ -69,7 +76,10 @@ mod tests {
 
     #[test]
     fn room_names_have_one_spelling() {
-        assert_eq!(RoomName::new("  Daily  Stand-Up ").unwrap().as_str(), "daily-stand-up");
+        assert_eq!(
+            RoomName::new("  Daily  Stand-Up ").unwrap().as_str(),
+            "daily-stand-up"
+        );
         assert_eq!(RoomName::new("Café_2.0").unwrap().as_str(), "café_2.0");
     }
 
@@ -86,7 +96,10 @@ mod tests {
 
     #[test]
     fn display_names_can_not_hide_characters() {
-        assert_eq!(display_name(" Ada \t Lovelace\u{202e}\u{0} ").unwrap(), "Ada Lovelace");
+        assert_eq!(
+            display_name(" Ada \t Lovelace\u{202e}\u{0} ").unwrap(),
+            "Ada Lovelace"
+        );
         assert_eq!(display_name("\u{200b}").unwrap(), "Guest");
         assert!(display_name(&"x".repeat(MAX_DISPLAY_NAME)).is_ok());
         assert!(display_name(&"x".repeat(MAX_DISPLAY_NAME + 1)).is_err());

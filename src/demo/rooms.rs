@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use causeway_bridge::control::api::{EndpointOptions, LocalTransport, NewSource, RemoteTransport, RestartOutcome};
+use causeway_bridge::control::api::{
+    EndpointOptions, LocalTransport, NewSource, RemoteTransport, RestartOutcome,
+};
 use causeway_bridge::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId};
 use causeway_bridge::random::Random;
 use serde_json::json;
@@ -15,9 +17,7 @@ use tokio::sync::watch;
 
 use super::error::ApiError;
 use super::formats;
-use super::limits::{
-    MAX_EVENT_SOCKETS, MAX_PARTICIPANTS, MAX_PARTICIPANTS_PER_ROOM, MAX_ROOMS,
-};
+use super::limits::{MAX_EVENT_SOCKETS, MAX_PARTICIPANTS, MAX_PARTICIPANTS_PER_ROOM, MAX_ROOMS};
 use super::names::RoomName;
 use super::sfu::{Created, Sfu};
 use super::wire::State;
@@ -62,12 +62,18 @@ pub struct Joined {
 impl Rooms {
     /// No rooms.
     pub fn new(random: Random) -> Rooms {
-        Rooms { rooms: BTreeMap::new(), random }
+        Rooms {
+            rooms: BTreeMap::new(),
+            random,
+        }
     }
 
     /// Participants in all rooms.
     pub fn participants(&self) -> usize {
-        self.rooms.values().map(|room| room.participants.len()).sum()
+        self.rooms
+            .values()
+            .map(|room| room.participants.len())
+            .sum()
     }
 
     /// Makes an endpoint, and the room if it is the first one.
@@ -92,18 +98,21 @@ impl Rooms {
             None => sfu.create_conference(meeting_id(&name))?,
         };
         let endpoint = self.new_endpoint_id(&name);
-        let created = match sfu.create_endpoint(conference, options(&endpoint), formats::for_bridge())
-        {
-            Ok(created) => created,
-            Err(error) => {
-                if !self.rooms.contains_key(&name) {
-                    sfu.expire_conference(conference);
+        let created =
+            match sfu.create_endpoint(conference, options(&endpoint), formats::for_bridge()) {
+                Ok(created) => created,
+                Err(error) => {
+                    if !self.rooms.contains_key(&name) {
+                        sfu.expire_conference(conference);
+                    }
+                    return Err(error.into());
                 }
-                return Err(error.into());
-            }
-        };
+            };
         let token = self.random.alphanumeric(TOKEN_LENGTH);
-        let room = self.rooms.entry(name).or_insert_with(|| Room::new(conference));
+        let room = self
+            .rooms
+            .entry(name)
+            .or_insert_with(|| Room::new(conference));
         room.arrivals += 1;
         room.participants.insert(
             endpoint.clone(),
@@ -117,7 +126,11 @@ impl Rooms {
             },
         );
         room.publish();
-        Ok(Joined { endpoint, token, created })
+        Ok(Joined {
+            endpoint,
+            token,
+            created,
+        })
     }
 
     /// Passes the browser's transport on.
@@ -145,7 +158,10 @@ impl Rooms {
     /// Tells the others what the participant shows.
     pub fn set_state(&mut self, who: &Who, state: State) -> Result<(), ApiError> {
         let (room, _) = self.authorise(who)?;
-        let participant = room.participants.get_mut(&who.endpoint).ok_or_else(ApiError::unknown)?;
+        let participant = room
+            .participants
+            .get_mut(&who.endpoint)
+            .ok_or_else(ApiError::unknown)?;
         if participant.state != state {
             participant.state = state;
             room.publish();
@@ -197,9 +213,14 @@ impl Rooms {
     pub fn subscribe(&mut self, who: &Who) -> Result<watch::Receiver<Arc<str>>, ApiError> {
         let (room, _) = self.authorise(who)?;
         let roster = room.roster.subscribe();
-        let participant = room.participants.get_mut(&who.endpoint).ok_or_else(ApiError::unknown)?;
+        let participant = room
+            .participants
+            .get_mut(&who.endpoint)
+            .ok_or_else(ApiError::unknown)?;
         if participant.sockets >= MAX_EVENT_SOCKETS {
-            return Err(ApiError::full("This participant has too many event sockets."));
+            return Err(ApiError::full(
+                "This participant has too many event sockets.",
+            ));
         }
         participant.sockets += 1;
         Ok(roster)
@@ -223,8 +244,14 @@ impl Rooms {
     }
 
     fn authorise(&mut self, who: &Who) -> Result<(&mut Room, EndpointKey), ApiError> {
-        let room = self.rooms.get_mut(&who.room).ok_or_else(ApiError::unknown)?;
-        let participant = room.participants.get(&who.endpoint).ok_or_else(ApiError::unknown)?;
+        let room = self
+            .rooms
+            .get_mut(&who.room)
+            .ok_or_else(ApiError::unknown)?;
+        let participant = room
+            .participants
+            .get(&who.endpoint)
+            .ok_or_else(ApiError::unknown)?;
         if !same_secret(&participant.token, &who.token) {
             return Err(ApiError::unknown());
         }
@@ -233,8 +260,10 @@ impl Rooms {
     }
 
     fn remove(&mut self, sfu: &dyn Sfu, conference: ConferenceKey, endpoint: &EndpointId) {
-        let Some((name, room)) =
-            self.rooms.iter_mut().find(|(_, room)| room.conference == conference)
+        let Some((name, room)) = self
+            .rooms
+            .iter_mut()
+            .find(|(_, room)| room.conference == conference)
         else {
             return;
         };
@@ -254,7 +283,11 @@ impl Rooms {
         loop {
             let id = EndpointId::new(format!("{:08x}", self.random.u32()));
             // With at most MAX_PARTICIPANTS_PER_ROOM of 2^32 ids in use this ends at once.
-            if !self.rooms.get(name).is_some_and(|room| room.participants.contains_key(&id)) {
+            if !self
+                .rooms
+                .get(name)
+                .is_some_and(|room| room.participants.contains_key(&id))
+            {
                 return id;
             }
         }
@@ -322,5 +355,9 @@ fn options(endpoint: &EndpointId) -> EndpointOptions {
 /// Compares without telling by its duration where the texts differ.
 fn same_secret(known: &str, given: &str) -> bool {
     known.len() == given.len()
-        && known.bytes().zip(given.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
+        && known
+            .bytes()
+            .zip(given.bytes())
+            .fold(0, |differing, (a, b)| differing | (a ^ b))
+            == 0
 }

@@ -40,8 +40,11 @@ pub trait Sfu: Send + Sync + 'static {
         transport: RemoteTransport,
     ) -> Result<(), ControlError>;
     /// Replaces the endpoint's sources.
-    fn set_sources(&self, endpoint: EndpointKey, sources: Vec<NewSource>)
-    -> Result<(), ControlError>;
+    fn set_sources(
+        &self,
+        endpoint: EndpointKey,
+        sources: Vec<NewSource>,
+    ) -> Result<(), ControlError>;
     /// Starts an ICE restart in place.
     fn restart_ice(&self, endpoint: EndpointKey) -> RestartOutcome;
     /// Ends an endpoint.

@@ -48,7 +48,12 @@ pub struct State {
 
 impl Default for State {
     fn default() -> State {
-        State { audio_muted: true, video_muted: true, screen: false, camera_height: 0 }
+        State {
+            audio_muted: true,
+            video_muted: true,
+            screen: false,
+            camera_height: 0,
+        }
     }
 }
 
@@ -114,7 +119,9 @@ impl Transport {
     pub fn into_remote(self) -> Result<RemoteTransport, ApiError> {
         let ice = |text: &str, shortest: usize| {
             (shortest..=256).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
         };
         if !ice(&self.ufrag, 4) || !ice(&self.pwd, 22) {
             return Err(ApiError::invalid("The ICE credentials are malformed."));
@@ -152,7 +159,9 @@ impl FingerprintText {
         });
         match bytes.collect::<Option<Vec<u8>>>() {
             Some(digest) if digest.len() == length => Ok(Fingerprint { hash, digest }),
-            _ => Err(ApiError::invalid("The certificate's fingerprint is malformed.")),
+            _ => Err(ApiError::invalid(
+                "The certificate's fingerprint is malformed.",
+            )),
         }
     }
 }
@@ -226,17 +235,30 @@ impl Sources {
             if !slots.insert(source.slot) {
                 return Err(ApiError::invalid("A source is listed twice."));
             }
-            let most = if source.slot == Slot::A0 { 1 } else { MAX_ENCODINGS };
+            let most = if source.slot == Slot::A0 {
+                1
+            } else {
+                MAX_ENCODINGS
+            };
             if !(1..=most).contains(&source.encodings.len()) {
                 return Err(ApiError::invalid("A source has no or too many encodings."));
             }
-            for ssrc in source.encodings.iter().flat_map(|e| [Some(e.ssrc), e.rtx]).flatten() {
+            for ssrc in source
+                .encodings
+                .iter()
+                .flat_map(|e| [Some(e.ssrc), e.rtx])
+                .flatten()
+            {
                 if ssrc == 0 || !ssrcs.insert(ssrc) {
                     return Err(ApiError::invalid("An SSRC is zero or listed twice."));
                 }
             }
         }
-        Ok(self.sources.into_iter().map(|source| source.into_new(owner)).collect())
+        Ok(self
+            .sources
+            .into_iter()
+            .map(|source| source.into_new(owner))
+            .collect())
     }
 }
 
@@ -259,7 +281,10 @@ impl Source {
             encodings: self
                 .encodings
                 .iter()
-                .map(|e| EncodingDescription { ssrc: e.ssrc, rtx_ssrc: e.rtx })
+                .map(|e| EncodingDescription {
+                    ssrc: e.ssrc,
+                    rtx_ssrc: e.rtx,
+                })
                 .collect(),
             synthetic: false,
         }
@@ -268,8 +293,12 @@ impl Source {
 
 /// The bridge's side of a transport as the page writes it into its offer.
 pub fn transport_json(transport: &LocalTransport) -> Value {
-    let digest: Vec<String> =
-        transport.fingerprint.digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    let digest: Vec<String> = transport
+        .fingerprint
+        .digest
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     let setup = match transport.setup {
         Setup::Active => "active",
         Setup::Passive => "passive",
@@ -366,8 +395,17 @@ mod tests {
         let names: Vec<_> = list.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["abcd1234-a0", "abcd1234-v0", "abcd1234-v1"]);
         let shows: Vec<_> = list.iter().map(|source| source.video_type).collect();
-        assert_eq!(shows, [None, Some(VideoType::None), Some(VideoType::Desktop)]);
-        assert_eq!(list[1].encodings[1], EncodingDescription { ssrc: 4, rtx_ssrc: Some(5) });
+        assert_eq!(
+            shows,
+            [None, Some(VideoType::None), Some(VideoType::Desktop)]
+        );
+        assert_eq!(
+            list[1].encodings[1],
+            EncodingDescription {
+                ssrc: 4,
+                rtx_ssrc: Some(5)
+            }
+        );
     }
 
     #[test]
