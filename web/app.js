@@ -360,6 +360,9 @@ conference.addEventListener('joined', () => {
     showCall(true);
     refresh();
 });
+conference.addEventListener('rejoining', () => {
+    $('summary').textContent = 'joining again …';
+});
 conference.addEventListener('left', () => {
     showCall(false);
     playAudio();

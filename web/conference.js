@@ -42,6 +42,7 @@ export class Conference extends EventTarget {
     #sampler = new Sampler();
     #timers = [];
     #forwarded = new Set();
+    #everForwarded = new Set();
     #inactive = new Set();
     #remoteStats = new Map();
     #front = { endpoint: null, since: -Infinity };
@@ -153,6 +154,7 @@ export class Conference extends EventTarget {
         this.estimate = null;
         this.sample = null;
         this.#forwarded.clear();
+        this.#everForwarded.clear();
         this.#inactive.clear();
         this.#remoteStats.clear();
     }
@@ -321,6 +323,7 @@ export class Conference extends EventTarget {
                 break;
             case 'ForwardedSources':
                 this.#forwarded = new Set(message.forwardedSources);
+                message.forwardedSources.forEach(source => this.#everForwarded.add(source));
                 break;
             case 'EndpointConnectivityStatusChangeEvent':
                 if (String(message.active) === 'true') {
@@ -411,7 +414,9 @@ export class Conference extends EventTarget {
         if (this.#inactive.has(endpoint)) {
             return 'connection lost';
         }
-        return shown && this.#forwarded.size > 0 && !this.#forwarded.has(source) ? 'paused' : null;
+        // Before its first picture a source is not paused, only not there yet.
+        const paused = this.#everForwarded.has(source) && !this.#forwarded.has(source);
+        return shown && paused ? 'paused' : null;
     }
 
     /** The tile on stage: what was chosen, else a shared screen, else whoever speaks. */
