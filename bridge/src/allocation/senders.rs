@@ -69,7 +69,6 @@ impl<R: Ord + Copy> Default for SenderConstraints<R> {
 
 impl<R: Ord + Copy> SenderConstraints<R> {
     /// Takes all that a receiver now wants: (source, maximum height; −1 = no limit, 0 = nothing).
-    /// Sources must exist: leave out those that were removed while the message was on its way.
     /// `changed` is called with every source whose owner must be told a new maximum, also when the first
     /// receiver wants nothing of it.
     pub fn update(

@@ -601,4 +601,3 @@ proptest! {
         prop_assert_eq!(forwarded(&once, &from), once);
     }
 }
-

@@ -411,4 +411,3 @@ pub(super) fn write_string(out: &mut String, text: &str) {
 #[cfg(test)]
 #[path = "json_tests.rs"]
 pub(super) mod tests;
-mod tests;

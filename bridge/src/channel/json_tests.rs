@@ -374,4 +374,3 @@ proptest! {
         prop_assert_eq!(back, value);
     }
 }
-

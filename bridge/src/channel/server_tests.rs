@@ -162,4 +162,3 @@ fn a_message_is_written_with_the_class_it_names() {
         assert_eq!(json["colibriClass"], message.class());
     }
 }
-

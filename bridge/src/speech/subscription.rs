@@ -50,9 +50,6 @@ mod tests {
     fn allocation_case_53_synthetic_audio_goes_to_those_who_name_it() {
         let wants =
             |subscription: &AudioSubscription| wants_audio(Some(subscription), &"s".into(), true);
-        let wants = |subscription: &AudioSubscription| {
-            wants_audio(Some(subscription), &"s".into(), true)
-        };
         assert!(!wants_audio(None, &"s".into(), true));
         assert!(!wants(&subscription(true, &[], &[])));
         assert!(wants(&subscription(false, &["s"], &[])));

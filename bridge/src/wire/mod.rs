@@ -7,6 +7,9 @@ pub mod demux;
 pub mod extensions;
 pub mod rtcp;
 pub mod rtp;
+pub mod stun;
+pub mod twcc;
+pub mod vp8;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
@@ -55,6 +58,3 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
         *place = value;
     }
 }
-pub mod stun;
-pub mod twcc;
-pub mod vp8;

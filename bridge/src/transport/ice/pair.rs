@@ -32,8 +32,6 @@ pub(super) enum Purpose {
     Consent,
     /// Does it work again, although it left a whole check unanswered? Fewer transmissions, and only while
     /// the peer is heard.
-    /// Does it work again, although it left a whole check unanswered? One transmission for a check of the
-    /// peer's, and none while the answer is awaited.
     Probe,
 }
 
@@ -60,7 +58,6 @@ impl Transaction {
                 u8::try_from(config.consent_retries).map_or(u8::MAX, |n| n.saturating_add(1))
             }
             Purpose::Probe => PROBE_TRANSMISSIONS,
-            Purpose::Probe => 1,
         };
         self.transmissions < limit
     }
@@ -73,7 +70,6 @@ impl Transaction {
                 .min(MAX_RTO),
             Purpose::Consent => config.consent_retry,
             Purpose::Probe => PROBE_RTO,
-            Purpose::Probe => MAX_RTO,
         };
         self.transmissions = self.transmissions.saturating_add(1);
         self.sent = now;
@@ -195,8 +191,6 @@ impl Pair {
 
     /// The peer's check, or its media, came from this path: have a check of ours follow (RFC 8445
     /// §7.3.1.4). `fresh` is the age below which an earlier answer is still good enough.
-    /// The peer's check came from this path: have one of ours follow (RFC 8445 §7.3.1.4). `fresh` is the
-    /// age below which an earlier answer is still good enough.
     pub fn trigger(&mut self, now: Time, fresh: Duration, config: &IceConfig) {
         match &mut self.check {
             // The peer's check may just have opened the way; do not wait for a long timeout.
@@ -224,10 +218,6 @@ impl Pair {
             && transaction.purpose != Purpose::Probe
         {
             self.next_consent = (transaction.started + pause).max(now);
-        if let Check::InFlight(transaction) = &self.check {
-            if transaction.purpose != Purpose::Probe {
-                self.next_consent = (transaction.started + pause).max(now);
-            }
         }
         self.failed = true;
         self.check = Check::Idle;

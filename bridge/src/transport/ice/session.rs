@@ -195,10 +195,6 @@ impl Session {
             .is_some_and(|remote| remote.ufrag.as_bytes() != remote_ufrag)
         {
             return Err(Refusal::Integrity);
-        if let Some(remote) = &self.remote {
-            if remote.ufrag.as_bytes() != remote_ufrag {
-                return Err(Refusal::Integrity);
-            }
         }
         if !message.verify_integrity(&self.key) {
             return Err(Refusal::Integrity);
@@ -447,7 +443,6 @@ impl Session {
         let meant = pair.nominated
             || (self.selected.is_none() && nominated.next().is_some_and(|pair| pair.failed));
         if !meant || !pair.has_consent(now) || self.selected == Some(path) {
-        if !pair.nominated || !pair.has_consent(now) || self.selected == Some(path) {
             return None;
         }
         let better = match self.selected.and_then(|selected| self.pair(selected)) {
@@ -572,8 +567,6 @@ impl Session {
         pairs.iter().filter_map(move |pair| {
             let keep = Some(pair.path) == kept || (all && pair.consent.is_some());
             let (rank, at) = pair.due(keep, &shared.config)?;
-        pairs.iter().filter_map(move |pair| {
-            let (rank, at) = pair.due(Some(pair.path) == kept, &shared.config)?;
             Some((rank, at, pair.path))
         })
     }

@@ -330,4 +330,3 @@ fn ten_thousand_idle_agents_fit_into_memory() {
     assert!(bytes < 2_560, "{bytes} bytes");
     drop(scene);
 }
-

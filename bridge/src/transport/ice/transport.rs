@@ -238,10 +238,6 @@ impl IceTransport {
             && let Some(credentials) = credentials
         {
             session.start(now, credentials);
-        if session.remote.is_none() {
-            if let Some(credentials) = credentials {
-                session.start(now, credentials);
-            }
         }
         self.pump(now);
     }
@@ -415,12 +411,6 @@ impl IceTransport {
         // A path that only another session knows says nothing about this one's.
         let Some(pair) = self.current.pair_mut(path) else {
             return false;
-    /// Notes that media which authenticated under SRTP came on `path`. Cheap; once per packet.
-    #[inline]
-    pub fn note_authenticated_media(&mut self, now: Time, path: Path) {
-        // A path that only another session knows says nothing about this one's.
-        let Some(pair) = self.current.pair_mut(path) else {
-            return;
         };
         pair.heard = now;
         if self.target == Some(path) {
@@ -429,9 +419,6 @@ impl IceTransport {
         }
         self.media_elsewhere(now, path);
         true
-        } else {
-            self.media_elsewhere(now, path);
-        }
     }
 
     fn media_elsewhere(&mut self, now: Time, path: Path) {
@@ -524,10 +511,6 @@ impl IceTransport {
                 && let Some(selected) = change.selected
             {
                 self.cut_over(now, selected);
-            if self.pending_generation() == Some(generation) {
-                if let Some(selected) = change.selected {
-                    self.cut_over(now, selected);
-                }
             }
             return;
         }
@@ -556,10 +539,6 @@ impl IceTransport {
             && now - pair.heard >= QUIET
         {
             pair.next_consent = pair.next_consent.min(now);
-        if let Some(pair) = self.current.pair_mut(target) {
-            if now - pair.heard >= QUIET {
-                pair.next_consent = pair.next_consent.min(now);
-            }
         }
     }
 
