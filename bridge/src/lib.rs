@@ -25,6 +25,8 @@ pub mod net;
 pub mod projection;
 pub mod random;
 pub mod receive;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod speech;
 pub mod srtp;
 pub mod stats;

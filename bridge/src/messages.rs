@@ -18,7 +18,7 @@ use crate::srtp::KeyingMaterial;
 use crate::stats::WorkerStats;
 use crate::time::Time;
 use crate::transport::ice::Credentials;
-use crate::transport::secure::{FailureReason, Fingerprint, Setup};
+use crate::transport::secure::{Certificate, FailureReason, Fingerprint, Setup};
 use crate::worker::packet::MediaPacket;
 
 /// To a worker, from the control plane or the handshake pool.
@@ -137,6 +137,8 @@ pub struct RemoteIce {
 /// To a thread of the handshake pool, from the control plane or a worker.
 #[derive(Debug)]
 pub enum PoolCommand {
+    /// The certificate of endpoints opened from now on; earlier ones keep theirs.
+    Certificate(Arc<Certificate>),
     /// A new endpoint: no DTLS yet.
     Open {
         /// Whose.

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::ids::WorkerId;
-use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, SourceName};
+use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, SourceName, WorkerId};
 use crate::media::{EncodingDescription, MediaKind, VideoType};
 use crate::messages::{Command, PoolCommand};
 use crate::transport::ice::Credentials;
@@ -151,6 +150,19 @@ pub enum RestartOutcome {
     KeepExisting(LocalTransport),
     /// Signal no transport.
     Unavailable,
+}
+
+/// What the control plane must know about the process around it.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Number of workers, 1 to [`crate::limits::MAX_WORKERS`].
+    pub workers: usize,
+    /// Threads of the handshake pool, at least 1.
+    pub pool_threads: usize,
+    /// Bound local addresses; the index is the [`crate::ids::SocketId`].
+    pub locals: Vec<SocketAddr>,
+    /// sha-256 fingerprint of the process's certificate.
+    pub fingerprint: Fingerprint,
 }
 
 /// What the control plane wants done.

@@ -1,7 +1,175 @@
 //! The control plane: the model of conferences and endpoints, and everything that signaling asks of it.
 //!
 //! [`Control`] is a plain state machine behind one lock that workers never take: the daemon calls it for
-//! requests, one thread feeds it [`crate::messages::Event`]s, and what it wants done comes out of
-//! [`Control::poll_output`].
+//! requests and websocket traffic, one thread feeds it [`Event`](crate::messages::Event)s, and what it
+//! wants done comes out of [`Control::poll_output`]. It holds no media state: workers have that, and learn
+//! from [`Command`]s what they must know.
+//!
+//! # How to drive it
+//!
+//! After every call, drain [`Control::poll_output`] in order and put each output where it belongs, before
+//! the lock is released: the order of outputs is the order in which the receivers must see them. Then ask
+//! [`Control::poll_timeout`] when to call [`Control::handle_timeout`]. What one call puts out is bounded by
+//! the size of the conference it is about.
+//!
+//! # Where things are
+//!
+//! `lifecycle` and `signaling` have the operations that Colibri2 is made of, `messaging` the bridge channel,
+//! `events` what workers and the handshake pool report, `expiry` the timers.
 
 pub mod api;
+
+mod channel_state;
+mod conference;
+mod debug;
+mod endpoint;
+mod events;
+mod expiry;
+mod lifecycle;
+mod messaging;
+mod output;
+mod queries;
+mod signaling;
+mod transport_state;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use self::api::{ControlOutput, Environment};
+use self::conference::Conference;
+use self::endpoint::Endpoint;
+use self::output::Outputs;
+use crate::config::BridgeConfig;
+use crate::ids::{ConferenceKey, EndpointKey, MeetingId, WorkerId};
+use crate::messages::Command;
+use crate::random::Random;
+use crate::stats::WorkerStats;
+use crate::time::Time;
+
+/// The model of all conferences of this bridge.
+pub struct Control {
+    config: Arc<BridgeConfig>,
+    env: Environment,
+    random: Random,
+    conferences: BTreeMap<ConferenceKey, Conference>,
+    meetings: BTreeMap<MeetingId, ConferenceKey>,
+    endpoints: BTreeMap<EndpointKey, Endpoint>,
+    /// Keys given so far; they are never reused, so a stale one reaches nothing.
+    last_endpoint: u64,
+    last_source: u64,
+    /// Endpoints per worker.
+    loads: Vec<usize>,
+    timers: BTreeSet<(Time, Timer)>,
+    outputs: Outputs,
+    counters: ControlCounters,
+    stats: BTreeMap<WorkerId, WorkerStats>,
+}
+
+/// What the control plane counted since it began.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ControlCounters {
+    /// Conferences created.
+    pub conferences_created: u64,
+    /// Conferences ended because a shard failed.
+    pub conferences_failed: u64,
+    /// Endpoints created.
+    pub endpoints_created: u64,
+    /// Endpoints expired by a timer.
+    pub endpoints_timed_out: u64,
+    /// Endpoints that became inactive after having been active.
+    pub endpoints_disconnected: u64,
+    /// Inactive endpoints that became active again.
+    pub endpoints_reconnected: u64,
+    /// Endpoints without bridge channel 30 s after their DTLS handshake.
+    pub endpoints_without_channel: u64,
+    /// Dominant speakers elected.
+    pub dominant_speaker_changes: u64,
+    /// Keyframes asked for on an election.
+    pub preemptive_keyframe_requests_sent: u64,
+    /// Elections on which none was needed.
+    pub preemptive_keyframe_requests_suppressed: u64,
+    /// Messages from clients handled.
+    pub messages_received: u64,
+    /// Messages to clients sent.
+    pub messages_sent: u64,
+    /// Messages to clients that had no channel.
+    pub messages_without_channel: u64,
+    /// Messages from clients refused by the parser.
+    pub messages_malformed: u64,
+    /// Messages from clients refused by a budget (T54).
+    pub messages_over_budget: u64,
+    /// ICE restarts started.
+    pub ice_restarts_started: u64,
+    /// ICE restarts refused.
+    pub ice_restarts_rejected: u64,
+    /// ICE restarts asked for before ICE was established.
+    pub ice_restarts_not_established: u64,
+    /// ICE restarts replaced by a later one.
+    pub ice_restarts_superseded: u64,
+    /// ICE restarts that cut over.
+    pub ice_restarts_succeeded: u64,
+    /// ICE restarts given up.
+    pub ice_restarts_failed: u64,
+    /// Endpoints whose ICE got a path.
+    pub ice_succeeded: u64,
+    /// Endpoints whose ICE failed.
+    pub ice_failed: u64,
+    /// DTLS handshakes completed.
+    pub dtls_succeeded: u64,
+    /// DTLS handshakes failed.
+    pub dtls_failed: u64,
+}
+
+/// Something to do at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    /// Look for what must expire.
+    Expiry,
+    /// `ConnectionStats` of an endpoint are due.
+    ConnectionStats(EndpointKey),
+    /// An endpoint should have a bridge channel by now.
+    ChannelCheck(EndpointKey),
+}
+
+impl Control {
+    /// A bridge without conferences.
+    pub fn new(config: Arc<BridgeConfig>, mut env: Environment, random: Random) -> Control {
+        env.workers = env.workers.clamp(1, crate::limits::MAX_WORKERS);
+        env.pool_threads = env.pool_threads.max(1);
+        Control {
+            loads: vec![0; env.workers],
+            config,
+            env,
+            random,
+            conferences: BTreeMap::new(),
+            meetings: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            last_endpoint: 0,
+            last_source: 0,
+            timers: BTreeSet::new(),
+            outputs: Outputs::default(),
+            counters: ControlCounters::default(),
+            stats: BTreeMap::new(),
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<ControlOutput> {
+        self.outputs.pop()
+    }
+
+    /// Asks all workers for [`Event::Stats`](crate::messages::Event::Stats).
+    pub fn collect_stats(&mut self) {
+        for index in 0..self.env.workers {
+            self.outputs.worker(worker(index), Command::CollectStats);
+        }
+    }
+}
+
+/// The worker with that index, which is below [`crate::limits::MAX_WORKERS`].
+fn worker(index: usize) -> WorkerId {
+    WorkerId(u8::try_from(index).unwrap_or(u8::MAX))
+}

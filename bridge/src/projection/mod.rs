@@ -1,1 +1,286 @@
 //! From several incoming encodings to one outgoing stream.
+//!
+//! A [`Projection`] is one receiver's view of one video source: it decides for each packet whether it is
+//! sent and with which numbers, so that the receiver sees a single stream without seams (media-plane
+//! spec §3, whose invariants are in §3.10). [`AudioProjection`] does the same for audio, where there is
+//! nothing to choose. Both *continue from what was last sent*: over suspensions, switches of encodings,
+//! new codecs and, for receivers whose SSRCs are rewritten, over a change of the source
+//! ([`slots::SlotTable`]). One pass does it all.
+//!
+//! Outgoing sequence numbers are extended to 64 bits. No number is used twice, whatever the sender does:
+//! the SRTP index is that number (T29).
+//!
+//! What a NACK needs afterwards is kept as references: [`cache::PacketCache`] per encoding of a source,
+//! [`sent::SentRecords`] per outgoing stream, [`rtx::RtxSender`] for the retransmission stream.
+
+mod audio;
+pub mod cache;
+mod filter;
+mod frames;
+mod generic;
+mod output;
+pub mod rtx;
+pub mod sent;
+pub mod slots;
+mod vp8;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod testing;
+
+pub use audio::{AudioProjection, AudioRewrite};
+
+use crate::limits;
+use crate::random::Random;
+use crate::time::Time;
+use crate::wire::vp8::Vp8Descriptor;
+
+/// A layer of a source as one number: encoding · 64 + spatial layer · 8 + temporal layer, −1 =
+/// suspended (allocation spec §1). Greater is better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LayerIndex(pub i32);
+
+impl LayerIndex {
+    /// Nothing is sent.
+    pub const SUSPENDED: LayerIndex = LayerIndex(-1);
+
+    /// The layer's index. Ids beyond 7 are cut to their lower three bits.
+    pub const fn new(encoding: u8, spatial: u8, temporal: u8) -> LayerIndex {
+        LayerIndex((encoding as i32) << 6 | ((spatial & 7) as i32) << 3 | (temporal & 7) as i32)
+    }
+
+    /// Whether nothing is sent.
+    pub const fn is_suspended(self) -> bool {
+        self.0 < 0
+    }
+
+    /// The encoding, unless suspended.
+    pub const fn encoding(self) -> Option<u8> {
+        if self.0 < 0 {
+            None
+        } else {
+            Some((self.0 >> 6 & 0xff) as u8)
+        }
+    }
+
+    /// The spatial layer; 0 if suspended.
+    pub const fn spatial(self) -> u8 {
+        if self.0 < 0 {
+            0
+        } else {
+            (self.0 >> 3 & 7) as u8
+        }
+    }
+
+    /// The temporal layer; 0 if suspended.
+    pub const fn temporal(self) -> u8 {
+        if self.0 < 0 { 0 } else { (self.0 & 7) as u8 }
+    }
+}
+
+/// What was read from a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// Nothing: no one here reads that codec.
+    Opaque,
+    /// A VP8 descriptor. Packets whose descriptor does not parse are not for projections.
+    Vp8(Vp8Descriptor),
+}
+
+/// What a projection needs to know about a video packet.
+#[derive(Clone, Copy, Debug)]
+pub struct VideoFacts {
+    /// Encoding of the source, 0 = lowest.
+    pub encoding: u8,
+    /// Extended sequence number of the encoding's SSRC, gaps of discarded packets closed. Packets may
+    /// come late and out of order.
+    pub index: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// RTP marker: last packet of its frame.
+    pub marker: bool,
+    /// RTP payload type.
+    pub payload_type: u8,
+    /// What was read from the payload.
+    pub payload: Payload,
+}
+
+/// Numbers of an outgoing packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rewrite {
+    /// Sequence number; the lower 16 bits are sent, the rest is the SRTP rollover counter.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// RTP marker.
+    pub marker: bool,
+    /// For [`Vp8Descriptor::rewrite`].
+    pub picture_id: Option<u16>,
+    /// For [`Vp8Descriptor::rewrite`].
+    pub tl0picidx: Option<u8>,
+}
+
+/// A projection's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Send it with these numbers.
+    Forward(Rewrite),
+    /// Do not send it.
+    Drop,
+}
+
+/// Numbers before the first packet of an outgoing stream: that packet gets the next sequence number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Sequence number.
+    pub sequence: u16,
+    /// RTP timestamp.
+    pub timestamp: u32,
+}
+
+impl Start {
+    /// Random, as RFC 3550 §5.1 asks. The sequence number is in the lower half, so that no wrap comes
+    /// before the receiver's SRTP has seen the stream (RFC 3711 §3.3.1).
+    pub fn random(random: &mut Random) -> Start {
+        Start {
+            sequence: (random.u32() & 0x7fff) as u16,
+            timestamp: random.u32(),
+        }
+    }
+}
+
+/// How a stream is numbered; decided per packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    Vp8,
+    /// Without frame numbers, by payload type.
+    Generic(u8),
+}
+
+impl Class {
+    fn of(facts: &VideoFacts) -> Class {
+        match facts.payload {
+            Payload::Vp8(vp8) if vp8.picture_id().is_some() && vp8.temporal_id().is_some() => {
+                Class::Vp8
+            }
+            _ => Class::Generic(facts.payload_type),
+        }
+    }
+}
+
+/// One receiver's view of one video source, or of the sources that follow each other in a slot.
+#[derive(Debug)]
+pub struct Projection {
+    output: output::Output,
+    filter: filter::QualityFilter,
+    class: Option<Class>,
+    /// Highest index seen per encoding.
+    newest: [Option<u64>; limits::MAX_ENCODINGS],
+    vp8: vp8::Vp8,
+    generic: generic::Generic,
+}
+
+impl Projection {
+    /// Suspended until [`Projection::set_target`].
+    pub fn new(start: Start) -> Projection {
+        Projection {
+            output: output::Output::new(start),
+            filter: filter::QualityFilter::new(),
+            class: None,
+            newest: [None; limits::MAX_ENCODINGS],
+            vp8: vp8::Vp8::default(),
+            generic: generic::Generic::default(),
+        }
+    }
+
+    /// Sets what the receiver is to get. Ask [`Projection::needs_keyframe`] afterwards.
+    pub fn set_target(&mut self, target: LayerIndex) {
+        self.filter.set_target(target);
+    }
+
+    /// What was last set.
+    pub fn target(&self) -> LayerIndex {
+        self.filter.target()
+    }
+
+    /// The encoding that is being sent.
+    pub fn current_encoding(&self) -> Option<u8> {
+        self.filter.current()
+    }
+
+    /// Whether a keyframe of the source should be requested. Ask after [`Projection::set_target`] and
+    /// after each [`Projection::offer`], whatever its verdict.
+    pub fn needs_keyframe(&self) -> bool {
+        self.filter.needs_keyframe()
+    }
+
+    /// Gives the outgoing stream to another source (SSRC rewriting, media-plane spec §3.9): suspended,
+    /// and numbers go on from the last sent. Records of what was sent must be cleared with it.
+    pub fn rebind(&mut self) {
+        self.filter = filter::QualityFilter::new();
+        self.forget_stream();
+        self.newest = [None; limits::MAX_ENCODINGS];
+        self.output.forget_source();
+    }
+
+    fn forget_stream(&mut self) {
+        self.class = None;
+        self.vp8.clear();
+        self.generic.clear();
+    }
+
+    /// Decides about a packet of the source.
+    pub fn offer(&mut self, now: Time, facts: &VideoFacts) -> Verdict {
+        let Some(newest) = self.newest.get_mut(usize::from(facts.encoding)) else {
+            return Verdict::Drop;
+        };
+        let is_newest = newest.is_none_or(|newest| facts.index > newest);
+        if is_newest {
+            *newest = Some(facts.index);
+        }
+        let class = Class::of(facts);
+        if self.class != Some(class) {
+            // A late packet of the codec before must not bring it back.
+            if self.class.is_some() && !is_newest {
+                return Verdict::Drop;
+            }
+            if self.class.is_some() {
+                self.forget_stream();
+                self.filter.restart();
+            }
+            self.class = Some(class);
+        }
+        let (filter, output) = (&mut self.filter, &mut self.output);
+        let rewrite = match (class, facts.payload) {
+            (Class::Vp8, Payload::Vp8(vp8)) => self.vp8.offer(now, facts, &vp8, filter, output),
+            (_, payload) => {
+                let keyframe = match payload {
+                    Payload::Opaque => None,
+                    Payload::Vp8(vp8) => Some(vp8.is_keyframe_start()),
+                };
+                self.generic
+                    .offer(now, facts, keyframe, is_newest, filter, output)
+            }
+        };
+        rewrite.map_or(Verdict::Drop, Verdict::Forward)
+    }
+
+    /// Translates an RTP timestamp of an encoding's sender report to the outgoing stream. `None` unless
+    /// that encoding is the one being sent (media-plane spec §3.8).
+    pub fn project_timestamp(&self, encoding: u8, timestamp: u32) -> Option<u32> {
+        if self.filter.current() != Some(encoding) {
+            return None;
+        }
+        self.output.translate(encoding, timestamp)
+    }
+
+    /// Highest sequence number sent, or the one before the first.
+    pub fn highest_sequence(&self) -> u64 {
+        self.output.highest()
+    }
+}

@@ -1,0 +1,163 @@
+//! Which frames pass: the choice of the encoding and of temporal layers (media-plane spec §3.4,
+//! allocation spec §10).
+//!
+//! A keyframe request makes an encoder emit one keyframe per encoding close together, a *keyframe
+//! group*. The filter takes the lowest of the group that comes and moves towards the target within it.
+
+use std::time::Duration;
+
+use super::LayerIndex;
+use crate::time::Time;
+
+/// A keyframe that comes later than this after the first of a group begins a new group.
+const KEYFRAME_GROUP: Duration = Duration::from_millis(300);
+/// An encoding without keyframe knowledge is given up for a lower one after this long without a packet.
+const STALE: Duration = Duration::from_secs(1);
+
+/// A frame, as far as the choice needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub encoding: u8,
+    pub temporal_id: u8,
+    pub keyframe: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct QualityFilter {
+    target: LayerIndex,
+    current: Option<u8>,
+    needs_keyframe: bool,
+    /// First keyframe of the current group.
+    group: Option<Time>,
+    /// Last packet of the current encoding; kept for codecs without keyframe knowledge only.
+    seen: Time,
+    /// A stream whose keyframes can not be seen just began: ask once.
+    blind_start: bool,
+}
+
+impl QualityFilter {
+    pub(super) fn new() -> QualityFilter {
+        QualityFilter {
+            target: LayerIndex::SUSPENDED,
+            current: None,
+            needs_keyframe: false,
+            group: None,
+            seen: Time::ZERO,
+            blind_start: false,
+        }
+    }
+
+    /// Forgets what was forwarded; the target stays.
+    pub(super) fn restart(&mut self) {
+        let target = self.target;
+        *self = QualityFilter::new();
+        self.set_target(target);
+    }
+
+    pub(super) fn target(&self) -> LayerIndex {
+        self.target
+    }
+
+    pub(super) fn current(&self) -> Option<u8> {
+        self.current
+    }
+
+    pub(super) fn needs_keyframe(&self) -> bool {
+        !self.target.is_suspended() && (self.needs_keyframe || self.blind_start)
+    }
+
+    pub(super) fn set_target(&mut self, target: LayerIndex) {
+        let changed = target.encoding() != self.target.encoding();
+        self.target = target;
+        match target.encoding() {
+            None => {
+                self.current = None;
+                self.needs_keyframe = false;
+            }
+            // Back before the switch took place: nothing to switch any more.
+            encoding if changed => self.needs_keyframe = self.current != encoding,
+            _ => {}
+        }
+    }
+
+    /// The current encoding can not be decoded any further.
+    pub(super) fn lose(&mut self) {
+        self.current = None;
+        self.needs_keyframe = true;
+    }
+
+    /// Decides about a frame on its first packet.
+    pub(super) fn admit(&mut self, now: Time, frame: Candidate) -> bool {
+        let Some(target) = self.target.encoding() else {
+            return false;
+        };
+        let encoding = frame.encoding;
+        let group_over = self
+            .group
+            .is_none_or(|start| now.since(start) > KEYFRAME_GROUP);
+        if frame.keyframe {
+            self.needs_keyframe = false;
+            let accept = if group_over {
+                self.group = Some(now);
+                encoding <= target
+            } else {
+                match self.current {
+                    Some(current) if current > target => encoding <= target,
+                    Some(current) => current <= encoding && encoding <= target,
+                    None => encoding <= target,
+                }
+            };
+            if accept {
+                self.current = Some(encoding);
+            } else if self.current == Some(encoding) {
+                // What follows refers to the keyframe that is being refused here.
+                self.current = None;
+            }
+            return accept;
+        }
+        let Some(current) = self.current else {
+            // The group brought nothing that fits, or was lost.
+            self.needs_keyframe |= group_over;
+            return false;
+        };
+        let towards_target =
+            (encoding > current && current < target) || (encoding < current && current > target);
+        if group_over && towards_target {
+            self.needs_keyframe = true;
+        }
+        if encoding != current {
+            return false;
+        }
+        match current.cmp(&target) {
+            std::cmp::Ordering::Greater => frame.temporal_id == 0,
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => frame.temporal_id <= self.target.temporal(),
+        }
+    }
+
+    /// Decides about a packet of a codec that nobody here can read. One encoding at a time, as close to
+    /// the target as what arrives; since keyframes can not be seen, one is asked for at each start.
+    pub(super) fn admit_blind(&mut self, now: Time, encoding: u8) -> bool {
+        self.blind_start = false;
+        let Some(target) = self.target.encoding() else {
+            return false;
+        };
+        let accept = match self.current {
+            None => encoding <= target,
+            Some(current) if current == encoding => true,
+            Some(current) => {
+                let closer = current < encoding || target < current;
+                encoding <= target && (closer || now.since(self.seen) > STALE)
+            }
+        };
+        if accept {
+            self.seen = now;
+            if self.current != Some(encoding) {
+                self.current = Some(encoding);
+                self.blind_start = true;
+                self.needs_keyframe = false;
+            }
+        }
+        accept
+    }
+}

@@ -1,0 +1,412 @@
+//! What a projection remembers about the frames of one encoding.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::limits;
+use crate::time::Time;
+
+/// Ids that jump further than this belong to a new numbering (media-plane spec §3.2).
+const MAX_ID_STEP: i64 = 500;
+/// The same for timestamps: about 1000 s in ticks of the 90 kHz clock.
+const MAX_TIMESTAMP_STEP: i32 = 500 * 90_000 * 2;
+/// A sender may begin a new numbering this often (T40).
+const RESET_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Signed difference of timestamps.
+pub(super) fn ticks(later: u32, earlier: u32) -> i32 {
+    later.wrapping_sub(earlier) as i32
+}
+
+/// One frame. Decided on its first packet that came; the decision is never revised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Picture id, unwrapped.
+    pub id: i64,
+    /// Lowest index of a packet that was seen.
+    pub first: u64,
+    /// Highest index of a packet that was seen.
+    pub last: u64,
+    /// Outgoing sequence number − index; only if accepted.
+    pub offset: u64,
+    pub timestamp: u32,
+    pub out_timestamp: u32,
+    pub out_picture_id: u16,
+    pub tl0picidx: u8,
+    pub out_tl0picidx: u8,
+    pub temporal_id: u8,
+    pub accepted: bool,
+    pub keyframe: bool,
+    pub start_seen: bool,
+    pub end_seen: bool,
+    /// The stream moved on before the end was seen: nothing may follow what is known.
+    pub closed: bool,
+}
+
+impl Frame {
+    /// Lowest outgoing sequence number in use.
+    pub fn out_first(&self) -> u64 {
+        self.first.wrapping_add(self.offset)
+    }
+
+    /// Highest outgoing sequence number in use.
+    pub fn out_last(&self) -> u64 {
+        self.last.wrapping_add(self.offset)
+    }
+}
+
+/// Where a packet belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// To the frame at this position.
+    Known(usize),
+    /// To a new frame with this id, to be inserted at this position.
+    New(usize, i64),
+    /// To the first frame of a new numbering with this id; what was known has been forgotten.
+    Reset(i64),
+    /// To a new numbering, but the last one began just now.
+    TooSoon,
+    /// Nowhere: it contradicts what is known, or is too old.
+    Nowhere,
+}
+
+/// The latest frames of an encoding in order of ids, which is also that of indexes.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    frames: VecDeque<Frame>,
+    /// Frames up to this id were forgotten.
+    forgotten: Option<i64>,
+    last_reset: Option<Time>,
+    /// Timestamp of the last frame that was refused because of that.
+    too_soon: Option<u32>,
+    /// Width of the ids in bits.
+    bits: u8,
+    /// The latest stretch that is or was sent; `None` if nothing was.
+    stretch: Option<Stretch>,
+}
+
+/// Frames that are numbered in relation to each other, from one that began anew.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    id: i64,
+    /// First sequence number that was free then: separates what came before from what comes after.
+    sequence: u64,
+}
+
+impl Frames {
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.forgotten = None;
+        self.last_reset = None;
+        self.too_soon = None;
+        self.stretch = None;
+    }
+
+    /// Numbering begins anew with frame `id`; `sequence` is the first free number.
+    pub fn begin_stretch(&mut self, id: i64, sequence: u64) {
+        self.stretch = Some(Stretch { id, sequence });
+    }
+
+    /// After [`Place::Reset`]: the current stretch, if there is one, goes on from frame `id`.
+    pub fn renumber(&mut self, id: i64, sequence: u64) {
+        if self.stretch.is_some() {
+            self.begin_stretch(id, sequence);
+        }
+    }
+
+    /// Whether a frame comes before the current stretch: if it is not known, it is not sent any more.
+    pub fn is_before_stretch(&self, id: i64) -> bool {
+        self.stretch.is_some_and(|stretch| id < stretch.id)
+    }
+
+    /// Whether a late packet with this number lies on its side of the beginning of the stretch, and
+    /// between its neighbours, whatever the sender says about starts and ends.
+    pub fn has_room(&self, at: usize, frame: &Frame, sequence: u64) -> bool {
+        let before = self.accepted_before(at);
+        let after = self.accepted_after(at);
+        self.stretch
+            .is_some_and(|stretch| (frame.id >= stretch.id) == (sequence >= stretch.sequence))
+            && before.is_none_or(|(_, before)| sequence > before.out_last())
+            && after.is_none_or(|after| sequence < after.out_first())
+    }
+
+    pub fn get(&self, at: usize) -> Option<&Frame> {
+        self.frames.get(at)
+    }
+
+    pub fn get_mut(&mut self, at: usize) -> Option<&mut Frame> {
+        self.frames.get_mut(at)
+    }
+
+    pub fn by_id(&mut self, id: i64) -> Option<&mut Frame> {
+        self.frames.iter_mut().rev().find(|frame| frame.id == id)
+    }
+
+    /// The nearest accepted frame before `at`, with its position.
+    pub fn accepted_before(&self, at: usize) -> Option<(usize, &Frame)> {
+        self.frames
+            .range(..at)
+            .enumerate()
+            .rev()
+            .find(|(_, frame)| frame.accepted)
+    }
+
+    /// The nearest accepted frame after `at`.
+    pub fn accepted_after(&self, at: usize) -> Option<&Frame> {
+        self.frames
+            .range((at + 1).min(self.frames.len())..)
+            .find(|frame| frame.accepted)
+    }
+
+    /// Whether a keyframe to be inserted at `at` comes too late to begin with: a frame after it was sent
+    /// already, or one of temporal layer 0, to which all later ones refer, was rejected.
+    pub fn is_overtaken(&self, at: usize) -> bool {
+        self.frames
+            .range(at.min(self.frames.len())..)
+            .any(|later| later.accepted || later.temporal_id == 0)
+    }
+
+    /// Finds the place of a packet of picture `raw_id` (`bits` wide).
+    pub fn place(&mut self, now: Time, raw_id: u16, bits: u8, index: u64, timestamp: u32) -> Place {
+        let Some(newest) = self.frames.back() else {
+            self.bits = bits;
+            return Place::New(0, i64::from(raw_id));
+        };
+        if bits != self.bits {
+            return if index > newest.last {
+                self.reset(now, raw_id, bits, timestamp)
+            } else {
+                Place::Nowhere
+            };
+        }
+        let step = id_step(raw_id, newest.id, bits);
+        let elapsed = ticks(timestamp, newest.timestamp);
+        if step == 0 {
+            return self.known(self.frames.len() - 1, index, timestamp);
+        }
+        if index > newest.last {
+            let continues =
+                step > 0 && step <= MAX_ID_STEP && elapsed > 0 && elapsed <= MAX_TIMESTAMP_STEP;
+            return if continues {
+                Place::New(self.frames.len(), newest.id + step)
+            } else {
+                self.reset(now, raw_id, bits, timestamp)
+            };
+        }
+        let id = newest.id + step;
+        if step > 0 || self.forgotten.is_some_and(|forgotten| id <= forgotten) {
+            return Place::Nowhere;
+        }
+        // Late packets belong to one of the latest frames: search backwards.
+        let after = self
+            .frames
+            .iter()
+            .rev()
+            .take_while(|frame| frame.id > id)
+            .count();
+        let at = self.frames.len() - after;
+        let Some(next) = self.frames.get(at) else {
+            return Place::Nowhere;
+        };
+        match at.checked_sub(1).and_then(|before| self.frames.get(before)) {
+            Some(before) if before.id == id => self.known(at - 1, index, timestamp),
+            before => {
+                let fits = index < next.first
+                    && ticks(next.timestamp, timestamp) > 0
+                    && before.is_none_or(|before| {
+                        index > before.last && ticks(timestamp, before.timestamp) > 0
+                    });
+                if fits && (before.is_some() || self.frames.len() < self.limit()) {
+                    Place::New(at, id)
+                } else {
+                    Place::Nowhere
+                }
+            }
+        }
+    }
+
+    fn known(&self, at: usize, index: u64, timestamp: u32) -> Place {
+        let Some(frame) = self.frames.get(at) else {
+            return Place::Nowhere;
+        };
+        let after_previous = at
+            .checked_sub(1)
+            .and_then(|before| self.frames.get(before))
+            .is_none_or(|before| index > before.last);
+        let before_next = self
+            .frames
+            .get(at + 1)
+            .is_none_or(|next| index < next.first);
+        let beyond_start = frame.start_seen && index < frame.first;
+        let beyond_end = (frame.end_seen || frame.closed) && index > frame.last;
+        let fits = frame.timestamp == timestamp
+            && after_previous
+            && before_next
+            && !beyond_start
+            && !beyond_end;
+        if fits {
+            Place::Known(at)
+        } else {
+            Place::Nowhere
+        }
+    }
+
+    fn reset(&mut self, now: Time, raw_id: u16, bits: u8, timestamp: u32) -> Place {
+        let too_soon = |last| now.since(last) < RESET_INTERVAL;
+        if self.last_reset.is_some_and(too_soon) || self.too_soon == Some(timestamp) {
+            self.too_soon = Some(timestamp);
+            return Place::TooSoon;
+        }
+        self.last_reset = Some(now);
+        self.frames.clear();
+        self.forgotten = None;
+        self.bits = bits;
+        Place::Reset(i64::from(raw_id))
+    }
+
+    fn limit(&self) -> usize {
+        if self.stretch.is_some() {
+            limits::PROJECTION_FRAMES
+        } else {
+            limits::PROJECTION_IDLE_FRAMES
+        }
+    }
+
+    /// Inserts at a place that [`Frames::place`] gave; returns where it is now.
+    pub fn insert(&mut self, at: usize, frame: Frame) -> usize {
+        let mut at = at;
+        // Before it grows, so that it never reserves more than the limit.
+        while self.frames.len() >= self.limit() && at > 0 {
+            self.forgotten = self.frames.pop_front().map(|oldest| oldest.id);
+            at -= 1;
+        }
+        self.frames.insert(at, frame);
+        at
+    }
+
+    /// Whether the frame at `at` can be decoded by somebody who has exactly the accepted frames, as far
+    /// as ids without gaps tell (media-plane spec §3.4, *Decodability*).
+    pub fn is_decodable(&self, at: usize, layer_sync: bool) -> bool {
+        let Some(frame) = self.frames.get(at).filter(|frame| frame.temporal_id > 0) else {
+            return true;
+        };
+        // With layer synchronisation, the reference is the base layer only.
+        let layer = if layer_sync { 0 } else { frame.temporal_id };
+        let mut expected = frame.id;
+        for earlier in self.frames.range(..at).rev() {
+            expected -= 1;
+            if earlier.id != expected {
+                return true;
+            }
+            if earlier.keyframe || earlier.temporal_id <= layer {
+                return earlier.accepted;
+            }
+        }
+        true
+    }
+
+    /// How far the accepted frame at `to` is from the accepted one at `from`: outgoing sequence numbers
+    /// from the last of `from` to the first of `to`, and picture ids. Rejected frames and packets that
+    /// must be theirs take no room; packets of unknown frames do, for they may still come.
+    pub fn distance(&self, from: usize, to: usize) -> (u64, u64) {
+        let (mut packets, mut pictures) = (0, 0);
+        for (a, b) in self
+            .frames
+            .range(from..to)
+            .zip(self.frames.range(from + 1..=to))
+        {
+            let step = (b.id - a.id).max(0) as u64;
+            pictures += if a.accepted { step } else { step - 1 };
+            if !a.accepted && !b.accepted && step == 1 {
+                continue;
+            }
+            let mut gap = b.first.saturating_sub(a.last);
+            if !a.accepted && !a.end_seen && gap > 1 {
+                gap -= 1;
+            }
+            if !b.accepted && !b.start_seen && gap > 1 {
+                gap -= 1;
+            }
+            if !a.accepted && gap > 0 {
+                gap -= 1;
+            }
+            packets += gap;
+        }
+        (packets, pictures)
+    }
+}
+
+/// Signed distance from an unwrapped id to a raw one that is `bits` wide.
+fn id_step(raw: u16, from: i64, bits: u8) -> i64 {
+    let modulus = 1i64 << bits;
+    let forward = (i64::from(raw) - from).rem_euclid(modulus);
+    if forward < modulus / 2 {
+        forward
+    } else {
+        forward - modulus
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unwrapped_in_their_width() {
+        assert_eq!(id_step(0, 0x7fff, 15), 1);
+        assert_eq!(id_step(0x7fff, 0x8000, 15), -1);
+        assert_eq!(id_step(1, 127, 7), 2);
+        assert_eq!(id_step(600, 0, 15), 600);
+        assert_eq!(id_step(127, 1280, 7), -1);
+    }
+
+    fn frame(id: i64) -> Frame {
+        Frame {
+            id,
+            first: id as u64,
+            last: id as u64,
+            offset: 0,
+            timestamp: 3000 * id as u32,
+            out_timestamp: 0,
+            out_picture_id: 0,
+            tl0picidx: 0,
+            out_tl0picidx: 0,
+            temporal_id: 0,
+            accepted: false,
+            keyframe: false,
+            start_seen: true,
+            end_seen: true,
+            closed: false,
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_small_for_what_is_not_projected_t40() {
+        let mut frames = Frames::default();
+        let fill = |frames: &mut Frames, ids: std::ops::Range<i64>| {
+            for id in ids {
+                let place = frames.place(Time::ZERO, id as u16, 15, id as u64, 3000 * id as u32);
+                let Place::New(at, id) = place else {
+                    panic!("{place:?}");
+                };
+                frames.insert(at, frame(id));
+            }
+        };
+        fill(&mut frames, 0..1000);
+        assert_eq!(frames.frames.len(), limits::PROJECTION_IDLE_FRAMES);
+        assert!(frames.frames.capacity() <= limits::PROJECTION_IDLE_FRAMES);
+        frames.begin_stretch(1000, 1);
+        fill(&mut frames, 1000..2000);
+        assert_eq!(frames.frames.len(), limits::PROJECTION_FRAMES);
+        assert!(frames.frames.capacity() <= limits::PROJECTION_FRAMES);
+        let forgotten = 2000 - limits::PROJECTION_FRAMES as u16 - 1;
+        let place = frames.place(
+            Time::ZERO,
+            forgotten,
+            15,
+            u64::from(forgotten),
+            3000 * u32::from(forgotten),
+        );
+        assert_eq!(place, Place::Nowhere);
+    }
+}

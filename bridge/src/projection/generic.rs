@@ -1,0 +1,128 @@
+//! Streams without frame numbers: codecs that are not read, and VP8 without picture or temporal ids
+//! (media-plane spec §3.3).
+//!
+//! One encoding at a time passes whole, so numbers shift by constants. Where keyframes can be seen a
+//! (re)start waits for one.
+
+use super::filter::{Candidate, QualityFilter};
+use super::frames::ticks;
+use super::output::Output;
+use super::{Rewrite, VideoFacts};
+use crate::limits;
+use crate::time::Time;
+
+/// A timestamp this far back, in ticks, is a new clock rather than reordering or bidirectional frames.
+const CLOCK_RESET: i32 = -10 * 90_000;
+
+/// The shift since the last (re)start.
+#[derive(Clone, Copy, Debug)]
+struct Shift {
+    encoding: u8,
+    /// Packets before this index are not sent any more.
+    floor: u64,
+    offset: u64,
+    timestamp: u32,
+}
+
+/// State of a stream without frame numbers; what outlives it is in [`Output`].
+#[derive(Debug, Default)]
+pub(super) struct Generic {
+    shift: Option<Shift>,
+}
+
+impl Generic {
+    pub fn clear(&mut self) {
+        self.shift = None;
+    }
+
+    /// `keyframe`: whether the packet starts a keyframe, `None` if nobody here can read the codec;
+    /// `newest`: whether no later packet of the encoding was seen.
+    pub fn offer(
+        &mut self,
+        now: Time,
+        facts: &VideoFacts,
+        keyframe: Option<bool>,
+        newest: bool,
+        filter: &mut QualityFilter,
+        output: &mut Output,
+    ) -> Option<Rewrite> {
+        let VideoFacts {
+            encoding,
+            index,
+            timestamp,
+            marker,
+            ..
+        } = *facts;
+        let is_current = filter.current() == Some(encoding);
+        if is_current
+            && self
+                .shift
+                .is_some_and(|shift| shift.encoding == encoding && index < shift.floor)
+        {
+            return None;
+        }
+        let admitted = match keyframe {
+            // What followed an overtaken keyframe was dropped; or, of the current encoding, decided.
+            Some(start) => filter.admit(
+                now,
+                Candidate {
+                    encoding,
+                    temporal_id: 0,
+                    keyframe: start && newest,
+                },
+            ),
+            None if is_current || newest => filter.admit_blind(now, encoding),
+            None => false,
+        };
+        if !admitted {
+            return None;
+        }
+        let shift = match self
+            .shift
+            .filter(|shift| is_current && shift.encoding == encoding)
+        {
+            Some(shift) => shift,
+            None => {
+                let sequence = output.highest() + 1;
+                let start = output.next_timestamp(now, encoding, timestamp);
+                Shift {
+                    encoding,
+                    floor: index,
+                    offset: sequence.wrapping_sub(index),
+                    timestamp: start.wrapping_sub(timestamp),
+                }
+            }
+        };
+        let shift = self.shift.insert(shift);
+        let mut sequence = index.wrapping_add(shift.offset);
+        let mut out_timestamp = timestamp.wrapping_add(shift.timestamp);
+        if sequence > output.highest() {
+            if sequence > output.highest() + 1 + limits::MAX_HOLE {
+                sequence = output.highest() + 2;
+                shift.offset = sequence.wrapping_sub(index);
+                shift.floor = index;
+            }
+            if ticks(out_timestamp, output.timestamp()) < CLOCK_RESET {
+                out_timestamp = output.timestamp_by_time(now);
+                shift.timestamp = out_timestamp.wrapping_sub(timestamp);
+                shift.floor = index;
+            }
+            if out_timestamp != output.timestamp() || !is_current {
+                output.begin_frame(now, encoding, timestamp, out_timestamp);
+            }
+            if marker {
+                output.end_frame();
+            }
+        }
+        if !output.claim(sequence) {
+            return None;
+        }
+        Some(Rewrite {
+            sequence,
+            timestamp: out_timestamp,
+            marker,
+            picture_id: None,
+            tl0picidx: None,
+        })
+    }
+}

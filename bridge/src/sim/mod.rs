@@ -1,0 +1,3 @@
+//! Emulation of networks in simulated time, for tests.
+
+pub mod link;
