@@ -35,3 +35,5 @@ pub mod transport;
 pub mod units;
 pub mod wire;
 pub mod worker;
+
+pub use net::Bridge;

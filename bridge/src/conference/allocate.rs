@@ -2,16 +2,16 @@
 //! subscriptions, messages.
 
 use super::Shard;
-use super::source::Subscriber;
-use crate::allocation::{SourceView, allocate};
+use super::source::{Source, Subscriber};
+use crate::allocation::{SourceView, allocate, usable_bandwidth};
 use crate::channel::{ReceiverVideoConstraints, SourceMapping};
 use crate::endpoint::Endpoint;
-use crate::endpoint::downlink::{Mid, SentCounts, VideoStream};
+use crate::endpoint::downlink::{Mid, VideoStream};
 use crate::ids::{SourceKey, SourceName};
 use crate::media::MediaKind;
 use crate::messages::Event;
-use crate::projection::{LayerIndex, Projection, RtxStream, SentRecords};
-use crate::units::Bitrate;
+use crate::projection::slots::{Slot, SlotSource};
+use crate::projection::LayerIndex;
 use crate::worker::context::Context;
 
 impl Shard {
@@ -56,12 +56,20 @@ impl Shard {
             let video: Vec<SourceMapping> = slots
                 .video
                 .bindings()
-                .filter_map(|binding| self.mapping_of(binding.source, binding.ssrc, Some(binding.rtx), binding.mid))
+                .iter()
+                .filter_map(|binding| {
+                    let slot = slots.video.slots().get(binding.slot)?;
+                    self.mapping_of(binding.source.key, slot, endpoint.mid_demux)
+                })
                 .collect();
             let audio: Vec<SourceMapping> = slots
                 .audio
                 .bindings()
-                .filter_map(|binding| self.mapping_of(binding.source, binding.ssrc, None, binding.mid))
+                .iter()
+                .filter_map(|binding| {
+                    let slot = slots.audio.slots().get(binding.slot)?;
+                    self.mapping_of(binding.source.key, slot, endpoint.mid_demux)
+                })
                 .collect();
             if !video.is_empty() {
                 cx.event(Event::VideoSourcesMap(key, video));
@@ -73,22 +81,9 @@ impl Shard {
         cx.event(Event::ForwardedSources(key, endpoint.receiver.forwarded.clone()));
     }
 
-    fn mapping_of(
-        &self,
-        source: SourceKey,
-        ssrc: u32,
-        rtx: Option<u32>,
-        mid: Option<String>,
-    ) -> Option<SourceMapping> {
+    fn mapping_of(&self, source: SourceKey, slot: &Slot<usize>, mid: bool) -> Option<SourceMapping> {
         let source = self.sources.get(*self.by_source.get(&source)?)?;
-        Some(SourceMapping {
-            source: source.name.clone(),
-            owner: source.owner_id.clone(),
-            ssrc,
-            rtx,
-            video_type: (source.kind == MediaKind::Video).then_some(source.video_type),
-            mid,
-        })
+        Some(mapping(source, slot, mid))
     }
 
     /// Runs the allocator for everybody who waits for it.
@@ -146,21 +141,18 @@ impl Shard {
                 }
             })
             .collect();
-        let bandwidth = endpoint
-            .downlink
-            .estimator
-            .estimate()
-            .filter(|_| config.trust_estimate && endpoint.formats.rtx);
+        let bandwidth = usable_bandwidth(
+            config,
+            &endpoint.receiver.settings,
+            endpoint.downlink.estimator.estimate(),
+            endpoint.formats.rtx,
+        );
         let allocation = allocate(config, &endpoint.receiver.settings, &views, bandwidth);
 
         let constraints: Vec<(SourceKey, i32)> =
             allocation.entries.iter().map(|entry| (entry.source, entry.max_height)).collect();
-        let wanted: Vec<(SourceKey, bool)> = allocation
-            .entries
-            .iter()
-            .filter(|entry| entry.enabled)
-            .map(|entry| (entry.source, entry.max_height != 0))
-            .collect();
+        let wanted: Vec<SourceKey> =
+            allocation.slot_sources(config.video_slots).map(|entry| entry.source).collect();
         let targets: Vec<(SourceKey, i32)> =
             allocation.entries.iter().map(|entry| (entry.source, entry.target)).collect();
         let forwarded: Vec<SourceName> = targets
@@ -174,10 +166,7 @@ impl Shard {
         endpoint.receiver.pending = false;
         endpoint.receiver.last_run = cx.now;
         endpoint.receiver.allocation = allocation;
-        if let Some(estimate) = bandwidth {
-            endpoint.receiver.estimate.acted_upon(estimate);
-        }
-        endpoint.downlink.estimator.set_demand(target_rate, ideal_rate.min(Bitrate::kbps(50_000)));
+        endpoint.downlink.estimator.set_demand(cx.now, target_rate, ideal_rate);
         let key = endpoint.key;
         if endpoint.receiver.constraints != constraints {
             endpoint.receiver.constraints.clone_from(&constraints);
@@ -194,103 +183,62 @@ impl Shard {
 
     /// Gives sources an outgoing stream: a slot each for rewriting receivers (allocation spec §11 V1, V2), their
     /// own SSRC for others.
-    fn bind_video(&mut self, cx: &mut Context<'_>, index: usize, wanted: &[(SourceKey, bool)]) {
+    fn bind_video(&mut self, cx: &mut Context<'_>, index: usize, wanted: &[SourceKey]) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        let (sources, by_source) = (&self.sources, &self.by_source);
-        let primary = |key: SourceKey| {
-            by_source.get(&key).and_then(|index| sources.get(*index)).map(|source| source.primary_ssrc())
-        };
+        let (sources, by_source, setup) = (&self.sources, &self.by_source, &self.setup);
+        let find = |key: &SourceKey| by_source.get(key).and_then(|index| sources.get(*index));
+        let streams = &mut endpoint.downlink.video;
         let Some(slots) = &mut endpoint.slots else {
-            for (key, _) in wanted {
-                if endpoint.downlink.video.iter().any(|(_, stream)| stream.source == *key) {
-                    continue;
-                }
-                let Some(source) = by_source.get(key).and_then(|index| sources.get(*index)) else { continue };
+            for source in wanted.iter().filter_map(find) {
                 let Some(first) = source.encodings.first() else { continue };
                 // An SSRC that was used before goes on where it stopped: its SRTP indices must not repeat.
-                let known = endpoint
-                    .downlink
-                    .video
-                    .iter()
-                    .find(|(_, stream)| stream.ssrc == first.ssrc)
-                    .map(|(stream, _)| stream);
+                let known = streams.iter().find(|(_, stream)| stream.ssrc == first.ssrc).map(|(at, _)| at);
                 match known {
-                    Some(stream) => {
-                        let stream = &mut endpoint.downlink.video[stream];
-                        stream.source = *key;
-                        stream.projection.rebind();
-                    }
+                    Some(at) if streams[at].source == source.key => {}
+                    Some(at) => streams[at].rebind(source.key),
                     None => {
-                        endpoint.downlink.video.insert(VideoStream {
-                            source: *key,
-                            ssrc: first.ssrc,
-                            rtx_ssrc: first.rtx_ssrc,
-                            mid: None,
-                            projection: Projection::new(&mut self.random),
-                            records: SentRecords::new(),
-                            rtx: RtxStream::new(&mut self.random),
-                            sent: SentCounts::default(),
-                        });
+                        streams.insert(VideoStream::new(
+                            source.key,
+                            first.ssrc,
+                            first.rtx_ssrc,
+                            &mut self.random,
+                        ));
                     }
                 }
             }
             return;
         };
-        let mut list: Vec<(SourceKey, u32)> = Vec::with_capacity(wanted.len());
-        for active in [true, false] {
-            list.extend(
-                wanted
-                    .iter()
-                    .filter(|(_, is_active)| *is_active == active)
-                    .filter_map(|(key, _)| Some((*key, primary(*key)?))),
-            );
-        }
-        list.truncate(slots.video.capacity());
+        let list: Vec<SlotSource> = wanted
+            .iter()
+            .filter_map(find)
+            .map(|source| SlotSource { key: source.key, primary_ssrc: source.primary_ssrc() })
+            .collect();
+        let audio = &slots.audio;
         let taken = |ssrc: u32| {
-            sources.iter().any(|(_, source)| {
-                source.encodings.iter().any(|known| known.ssrc == ssrc || known.rtx_ssrc == Some(ssrc))
-            })
+            ssrc == setup.audio_ssrc
+                || ssrc == setup.video_ssrc
+                || audio.by_ssrc(ssrc).is_some()
+                || super::is_signaled(sources, ssrc)
         };
-        let bindings = slots.video.activate(&list, &mut self.random, &taken);
+        let bindings = slots.video.activate(&list, &mut self.random, taken, |random, ssrc, rtx| {
+            // The binding that is made right after this names the source.
+            streams.insert(VideoStream::new(SourceKey(0), ssrc, Some(rtx), random))
+        });
         if bindings.is_empty() {
             return;
         }
         let mut mappings = Vec::with_capacity(bindings.len());
         for binding in bindings {
-            let known = endpoint
-                .downlink
-                .video
-                .iter()
-                .find(|(_, stream)| stream.ssrc == binding.ssrc)
-                .map(|(stream, _)| stream);
-            match known {
-                Some(stream) => {
-                    let stream = &mut endpoint.downlink.video[stream];
-                    stream.source = binding.source;
-                    stream.projection.rebind();
-                }
-                None => {
-                    endpoint.downlink.video.insert(VideoStream {
-                        source: binding.source,
-                        ssrc: binding.ssrc,
-                        rtx_ssrc: Some(binding.rtx),
-                        mid: binding.mid.as_deref().and_then(Mid::new),
-                        projection: Projection::new(&mut self.random),
-                        records: SentRecords::new(),
-                        rtx: RtxStream::new(&mut self.random),
-                        sent: SentCounts::default(),
-                    });
-                }
+            let Some(slot) = slots.video.slots().get(binding.slot) else { continue };
+            let Some(stream) = streams.get_mut(slot.state) else { continue };
+            if binding.reused {
+                stream.rebind(binding.source.key);
+            } else {
+                stream.source = binding.source.key;
+                stream.mid = endpoint.mid_demux.then(|| Mid::new(slot.mid())).flatten();
             }
-            if let Some(source) = by_source.get(&binding.source).and_then(|index| sources.get(*index)) {
-                mappings.push(SourceMapping {
-                    source: source.name.clone(),
-                    owner: source.owner_id.clone(),
-                    ssrc: binding.ssrc,
-                    rtx: Some(binding.rtx),
-                    video_type: Some(source.video_type),
-                    mid: binding.mid,
-                });
+            if let Some(source) = find(&binding.source.key) {
+                mappings.push(mapping(source, slot, endpoint.mid_demux));
             }
         }
         cx.event(Event::VideoSourcesMap(endpoint.key, mappings));
@@ -300,7 +248,7 @@ impl Shard {
     fn apply_targets(&mut self, cx: &mut Context<'_>, index: usize, targets: &[(SourceKey, i32)]) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
         let mut wants_keyframe = Vec::new();
-        let Endpoint { downlink, formats, .. } = endpoint;
+        let Endpoint { downlink, formats, key, .. } = endpoint;
         for (stream_index, stream) in &mut downlink.video {
             let target = targets
                 .iter()
@@ -308,6 +256,7 @@ impl Shard {
                 .map_or(-1, |(_, target)| *target);
             let target = if formats.video { target } else { -1 };
             stream.projection.set_target(LayerIndex(target));
+            let starved = stream.projection.needs_keyframe();
             let Some(source) = self.by_source.get(&stream.source).copied() else { continue };
             let Some(source_state) = self.sources.get_mut(source) else { continue };
             let position = source_state
@@ -318,18 +267,20 @@ impl Shard {
                 (true, None) => {
                     source_state.unsubscribe(index);
                     source_state.subscribers.push(Subscriber { endpoint: index, stream: stream_index });
-                    wants_keyframe.push(source);
                 }
                 (false, Some(position)) => {
                     source_state.subscribers.swap_remove(position);
                 }
                 _ => {}
             }
+            if target >= 0 && starved {
+                wants_keyframe.push(source);
+            }
         }
         // A slot that was rebound leaves the previous source's list.
         let bound: Vec<(SourceKey, usize)> =
             downlink.video.iter().map(|(stream_index, stream)| (stream.source, stream_index)).collect();
-        let (ready, key) = (downlink.is_ready(), endpoint.key);
+        let (ready, key) = (downlink.is_ready(), *key);
         for (_, source) in &mut self.sources {
             if source.kind == MediaKind::Video {
                 let source_key = source.key;
@@ -347,6 +298,18 @@ impl Shard {
     }
 }
 
+fn mapping(source: &Source, slot: &Slot<usize>, mid: bool) -> SourceMapping {
+    let video = source.kind == MediaKind::Video;
+    SourceMapping {
+        source: source.name.clone(),
+        owner: source.owner_id.clone(),
+        ssrc: slot.ssrc(),
+        rtx: video.then(|| slot.rtx_ssrc()),
+        video_type: video.then_some(source.video_type),
+        mid: mid.then(|| slot.mid().to_owned()),
+    }
+}
+
 impl Endpoint {
     /// A source is gone: its slot is free for another (no message is owed).
     pub(crate) fn forget_source(&mut self, key: SourceKey, kind: MediaKind) {
@@ -354,7 +317,7 @@ impl Endpoint {
             match kind {
                 MediaKind::Audio => slots.audio.release(key),
                 MediaKind::Video => slots.video.release(key),
-            }
+            };
         }
     }
 }

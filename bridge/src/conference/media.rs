@@ -10,8 +10,9 @@ use crate::endpoint::downlink::{AudioStream, Mid, SentCounts};
 use crate::ids::{EndpointKey, Path, SourceKey};
 use crate::media::MediaKind;
 use crate::messages::{Event, RingMessage};
-use crate::projection::AudioProjection;
-use crate::speech::wants_audio;
+use crate::projection::slots::SlotSource;
+use crate::projection::{AudioProjection, Start};
+use crate::speech::{is_routed, wants_audio};
 use crate::time::Time;
 use crate::worker::context::Context;
 use crate::worker::packet::MediaPacket;
@@ -30,10 +31,14 @@ impl Shard {
             return;
         };
         let now = cx.now;
+        let mut moved = false;
         let packet = uplink.receive(cx, *key, formats, inbound, datagram, || {
             *last_activity = Some(now);
-            ice.note_authenticated_media(now, path);
+            moved = ice.note_authenticated_media(now, path);
         });
+        if moved {
+            self.drain_ice(cx, index);
+        }
         self.touch(index);
         self.send_feedback(cx, index);
         if let Some(packet) = packet {
@@ -68,10 +73,8 @@ impl Shard {
 
     fn fan_out_video(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
         let Some(source) = self.sources.get_mut(index) else { return };
-        let (observed, evicted) = source.observe(cx.now, packet);
-        if let Some(evicted) = evicted {
-            cx.buffers.recycle(evicted);
-        }
+        let buffers = &mut *cx.buffers;
+        let observed = source.observe(cx.now, packet, |old| buffers.recycle(old));
         if observed.keyframe {
             source.keyframes.on_keyframe(cx.now);
             if let Some(owner) = source.local_owner
@@ -79,7 +82,7 @@ impl Shard {
                 && let Some(stream) = endpoint.uplink.stream_mut(packet.header.ssrc)
                 && let Some(nack) = &mut stream.nack
             {
-                nack.on_keyframe(packet.index);
+                nack.on_keyframe(packet.original);
             }
         }
         if observed.layering_changed {
@@ -115,10 +118,12 @@ impl Shard {
         if let Some(level) = packet.level
             && !source.synthetic
         {
-            if let Some(speech) = &mut self.speech {
-                speech.on_level(cx.now, source.owner, level);
-            }
+            let minimum =
+                self.speech.as_mut().and_then(|speech| speech.on_level(cx.now, source.owner, level));
             if self.config.audio.route_loudest_only {
+                // Shards that do not detect speakers know no minimum: any level counts there.
+                let minimum = minimum.unwrap_or(0);
+                let rank = self.loudness.on_level(cx.now, source.owner, level, minimum);
                 let dominant = self.order.first() == Some(&source.owner);
                 let named = self.endpoints.iter().any(|(_, endpoint)| {
                     endpoint
@@ -126,7 +131,7 @@ impl Shard {
                         .as_ref()
                         .is_some_and(|subscription| subscription.include.contains(&source.name))
                 });
-                if !self.loudness.admit(cx.now, source.owner, level, dominant) && !named {
+                if !is_routed(&self.config.audio, rank, dominant, named, false) {
                     return;
                 }
             }
@@ -186,49 +191,61 @@ impl Shard {
                 source: key,
                 ssrc: primary,
                 mid: None,
-                projection: AudioProjection::new(&mut self.random),
+                projection: AudioProjection::new(Start::random(&mut self.random)),
                 sent: SentCounts::default(),
             }));
         };
         let sources = &self.sources;
+        let video = &slots.video;
+        let setup = &self.setup;
         let taken = |ssrc: u32| {
-            sources.iter().any(|(_, source)| {
-                source.encodings.iter().any(|known| known.ssrc == ssrc || known.rtx_ssrc == Some(ssrc))
-            })
+            ssrc == setup.audio_ssrc
+                || ssrc == setup.video_ssrc
+                || video.by_ssrc(ssrc).is_some()
+                || super::is_signaled(sources, ssrc)
         };
-        let binding = slots.audio.bind(key, primary, &mut self.random, &taken)?;
-        let stream = match endpoint.downlink.audio.iter().find(|(_, s)| s.ssrc == binding.ssrc) {
-            Some((stream, _)) => {
-                let reused = &mut endpoint.downlink.audio[stream];
-                let previous = std::mem::replace(&mut reused.source, key);
-                reused.projection.rebind();
-                if let Some(previous) = self.by_source.get(&previous)
-                    && let Some(previous) = self.sources.get_mut(*previous)
-                {
-                    for subscriber in &mut previous.subscribers {
-                        if subscriber.endpoint == receiver {
-                            subscriber.stream = UNBOUND;
-                        }
+        let streams = &mut endpoint.downlink.audio;
+        let wanted = SlotSource { key, primary_ssrc: primary };
+        let binding = slots.audio.bind(wanted, &mut self.random, taken, |random, ssrc, _| {
+            streams.insert(AudioStream {
+                source: key,
+                ssrc,
+                mid: None,
+                projection: AudioProjection::new(Start::random(random)),
+                sent: SentCounts::default(),
+            })
+        });
+        let Some(binding) = binding else {
+            // It has a slot already.
+            let slot = slots.audio.lookup(key)?;
+            return slots.audio.slots().get(slot).map(|slot| slot.state);
+        };
+        let slot = slots.audio.slots().get(binding.slot)?;
+        let (stream, ssrc) = (slot.state, slot.ssrc());
+        let mid = endpoint.mid_demux.then(|| slot.mid().to_owned());
+        let state = endpoint.downlink.audio.get_mut(stream)?;
+        state.mid = mid.as_deref().and_then(Mid::new);
+        let previous = std::mem::replace(&mut state.source, key);
+        if binding.reused || previous != key {
+            state.projection.rebind();
+            if let Some(previous) = self.by_source.get(&previous)
+                && let Some(previous) = self.sources.get_mut(*previous)
+            {
+                for subscriber in &mut previous.subscribers {
+                    if subscriber.endpoint == receiver {
+                        subscriber.stream = UNBOUND;
                     }
                 }
-                stream
             }
-            None => endpoint.downlink.audio.insert(AudioStream {
-                source: key,
-                ssrc: binding.ssrc,
-                mid: binding.mid.as_deref().and_then(Mid::new),
-                projection: AudioProjection::new(&mut self.random),
-                sent: SentCounts::default(),
-            }),
-        };
+        }
         let source = &self.sources[index];
         let mapping = crate::channel::SourceMapping {
             source: source.name.clone(),
             owner: source.owner_id.clone(),
-            ssrc: binding.ssrc,
+            ssrc,
             rtx: None,
             video_type: None,
-            mid: binding.mid,
+            mid,
         };
         cx.event(Event::AudioSourcesMap(self.endpoints[receiver].key, vec![mapping]));
         Some(stream)
@@ -377,7 +394,7 @@ impl Shard {
             return;
         };
         let Some(endpoint) = self.endpoints.get_mut(owner) else { return };
-        let rtt = endpoint.downlink.rtt.smoothed();
+        let rtt = endpoint.downlink.round_trip();
         if source.keyframes.poll(cx.now, rtt) {
             let primary = source.primary_ssrc();
             self.send_keyframe_request(cx, owner, primary);

@@ -65,11 +65,10 @@ impl Shard {
         config: Arc<BridgeConfig>,
         random: Random,
         worker: WorkerId,
-        now: Time,
     ) -> Shard {
         let home = setup.home == worker;
         Shard {
-            speech: home.then(|| DominantSpeaker::new(&config.audio, now)),
+            speech: home.then(|| DominantSpeaker::new(&config.audio)),
             loudness: Loudness::new(&config.audio),
             setup,
             worker,
@@ -219,11 +218,7 @@ impl Shard {
         for (_, endpoint) in &mut self.endpoints {
             endpoint.forget_source(source.key, source.kind);
         }
-        for cache in source.caches {
-            for packet in cache.into_packets() {
-                cx.buffers.recycle(packet);
-            }
-        }
+        let _ = cx;
     }
 
     /// A video source is switched on, off, or shows something else.
@@ -368,10 +363,8 @@ impl Shard {
         if let Some(active) = active
             && endpoint.active != Some(active)
         {
-            // The first activity of a fresh endpoint is no news.
-            let news = endpoint.active.is_some() || !active;
             endpoint.active = Some(active);
-            if news && !endpoint.visitor {
+            if !endpoint.visitor {
                 cx.event(Event::Connectivity(endpoint.key, active));
             }
         }
@@ -407,11 +400,11 @@ impl Shard {
                 conference: self.setup.key,
                 connected: endpoint.inbound.is_some() && endpoint.downlink.path.is_some(),
                 remote: endpoint.downlink.path.map(|path| path.remote),
-                rtt: endpoint.downlink.rtt.smoothed(),
-                incoming: endpoint.uplink.bitrate(now),
-                outgoing: endpoint.downlink.rate.rate(now),
+                rtt: endpoint.downlink.round_trip(),
+                incoming: endpoint.uplink.rate_now(now),
+                outgoing: endpoint.downlink.rate_now(now),
                 outgoing_loss: endpoint.downlink.reported_loss,
-                incoming_loss: endpoint.uplink.loss(),
+                incoming_loss: endpoint.uplink.loss(now),
                 estimate: endpoint.downlink.estimator.estimate(),
                 forwarded,
                 packets_in: endpoint.uplink.packets,
@@ -419,4 +412,11 @@ impl Shard {
             });
         }
     }
+}
+
+/// Whether an SSRC is some source's: a slot must not use it.
+fn is_signaled(sources: &slab::Slab<Source>, ssrc: u32) -> bool {
+    sources.iter().any(|(_, source)| {
+        source.encodings.iter().any(|known| known.ssrc == ssrc || known.rtx_ssrc == Some(ssrc))
+    })
 }

@@ -7,8 +7,8 @@ use crate::endpoint::uplink::{REPORT_INTERVAL, Role};
 use crate::ids::{Path, SourceKey};
 use crate::media::MediaKind;
 use crate::messages::{Event, RingMessage, SenderReportClock};
-use crate::units::Bitrate;
-use crate::wire::rtcp::{self, Element};
+use crate::wire::rtcp::{self, Compound, Element, ReportBlock};
+use crate::wire::twcc::Feedback;
 use crate::worker::context::Context;
 
 /// Period of sender reports.
@@ -33,17 +33,12 @@ impl Shard {
         let len = match inbound.open_rtcp(datagram, &mut buffer) {
             Ok(len) => len,
             Err(error) => {
-                cx.count(match error {
-                    crate::srtp::OpenError::Replayed | crate::srtp::OpenError::TooOld => {
-                        Counter::DropSrtcpReplay
-                    }
-                    _ => Counter::DropSrtcpAuth,
-                });
+                cx.count(error.rtcp_counter());
                 return;
             }
         };
         endpoint.note_activity(cx.now);
-        endpoint.ice.note_authenticated_media(cx.now, path);
+        let moved = endpoint.ice.note_authenticated_media(cx.now, path);
         let mut wishes = std::mem::take(&mut self.wishes);
         for element in rtcp::elements(&buffer[..len]) {
             match element {
@@ -63,6 +58,9 @@ impl Shard {
             }
         }
         self.wishes = wishes;
+        if moved {
+            self.drain_ice(cx, index);
+        }
         self.after_estimate(cx, index);
     }
 
@@ -130,7 +128,7 @@ impl Shard {
                 self.scratch.clear();
             }
         }
-        let rtt = downlink.rtt.smoothed();
+        let rtt = downlink.round_trip();
         for stream in uplink.streams_mut() {
             let Some(nack) = &mut stream.nack else { continue };
             if nack.poll_timeout().is_none_or(|at| at > now) {
@@ -139,9 +137,9 @@ impl Shard {
             self.missing.clear();
             if nack.poll_nack(now, rtt, &mut self.missing) && !self.missing.is_empty() {
                 let mut buffer = [0; 512];
-                if let Some(len) =
-                    rtcp::write_nack(&mut buffer, sender, stream.ssrc, self.missing.iter().copied())
-                {
+                let mut compound = Compound::new(&mut buffer);
+                if compound.nack(sender, stream.ssrc, self.missing.iter().copied()) {
+                    let len = compound.len();
                     downlink.send_rtcp(cx, &buffer[..len]);
                 }
             }
@@ -153,15 +151,15 @@ impl Shard {
         let sender = self.setup.video_ssrc;
         let Some(endpoint) = self.endpoints.get_mut(owner) else { return };
         let mut buffer = [0; 64];
-        let len = if endpoint.formats.pli {
-            rtcp::write_pli(&mut buffer, sender, ssrc)
+        let mut compound = Compound::new(&mut buffer);
+        let written = if endpoint.formats.pli {
+            compound.pli(sender, ssrc)
         } else {
             self.fir_sequence = self.fir_sequence.wrapping_add(1);
-            rtcp::write_fir(&mut buffer, sender, ssrc, self.fir_sequence)
+            compound.fir(sender, ssrc, self.fir_sequence)
         };
-        if let Some(len) = len
-            && endpoint.downlink.send_rtcp(cx, &buffer[..len])
-        {
+        let len = compound.len();
+        if written && endpoint.downlink.send_rtcp(cx, &buffer[..len]) {
             cx.count(Counter::KeyframeRequestsOut);
         }
     }
@@ -202,7 +200,7 @@ impl Shard {
     fn send_receiver_report(&mut self, cx: &mut Context<'_>, index: usize) {
         let (audio, video) = (self.setup.audio_ssrc, self.setup.video_ssrc);
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        let mut blocks = [rtcp::ReportBlock::default(); 31];
+        let mut blocks = [ReportBlock::default(); rtcp::MAX_REPORT_BLOCKS];
         for (kind, sender) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
             let mut count = 0;
             for stream in endpoint.uplink.streams_mut() {
@@ -212,7 +210,15 @@ impl Shard {
                 if let Some(report) = stream.stream.report_block(cx.now)
                     && let Some(block) = blocks.get_mut(count)
                 {
-                    *block = report;
+                    *block = ReportBlock {
+                        ssrc: report.ssrc,
+                        fraction_lost: report.fraction_lost,
+                        cumulative_lost: report.cumulative_lost,
+                        highest_sequence: report.extended_highest,
+                        jitter: report.jitter,
+                        last_sr: report.last_sr,
+                        delay_since_last_sr: report.delay_since_last_sr,
+                    };
                     count += 1;
                 }
             }
@@ -220,7 +226,9 @@ impl Shard {
                 continue;
             }
             let mut buffer = [0; 1_024];
-            if let Some(len) = rtcp::write_receiver_report(&mut buffer, sender, &blocks[..count]) {
+            let mut compound = Compound::new(&mut buffer);
+            if compound.receiver_report(sender, &blocks[..count]) {
+                let len = compound.len();
                 endpoint.downlink.send_rtcp(cx, &buffer[..len]);
             }
         }
@@ -228,10 +236,11 @@ impl Shard {
 
     /// The estimator may have changed its mind or want a probe.
     fn after_estimate(&mut self, cx: &mut Context<'_>, index: usize) {
+        let threshold = self.config.allocation.estimate_change_threshold;
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
         let now = cx.now;
         if let Some(estimate) = endpoint.downlink.estimator.estimate()
-            && endpoint.receiver.estimate.changed(estimate)
+            && endpoint.receiver.estimate.on_estimate(estimate, threshold)
         {
             endpoint.receiver.pending = true;
             self.allocate = true;
@@ -246,9 +255,13 @@ impl Shard {
         }
         while let Some(probe) = endpoint.downlink.estimator.poll_probe(now) {
             let Endpoint { downlink, formats, .. } = endpoint;
-            if !downlink.probe(cx, formats, probe.id, probe.bytes) {
+            if !downlink.probe(cx, formats, Some(probe.cluster), probe.bytes) {
                 break;
             }
+        }
+        if let Some(bytes) = endpoint.downlink.estimator.poll_padding(now) {
+            let Endpoint { downlink, formats, .. } = endpoint;
+            downlink.probe(cx, formats, None, bytes);
         }
     }
 }
@@ -295,15 +308,18 @@ fn read_element(cx: &mut Context<'_>, endpoint: &mut Endpoint, element: &Element
         }
         Element::TransportFeedback { body, .. } => {
             if endpoint.formats.transport_cc {
-                endpoint.downlink.estimator.on_feedback(now, body);
+                match Feedback::parse(body) {
+                    Ok(feedback) => endpoint.downlink.estimator.on_feedback(now, &feedback),
+                    Err(_) => cx.count(Counter::DropRtcpMalformed),
+                }
             }
         }
         Element::Remb { bitrate, .. } => {
             if endpoint.formats.remb && !endpoint.formats.transport_cc {
-                endpoint.downlink.estimator.on_remb(now, Bitrate::bps(*bitrate));
+                endpoint.downlink.estimator.on_remb(now, *bitrate);
             }
         }
-        Element::Bye | Element::Other(_) => {}
+        _ => {}
     }
 }
 
@@ -311,7 +327,7 @@ fn read_report_block(endpoint: &mut Endpoint, now: crate::time::Time, block: &rt
     let downlink = &mut endpoint.downlink;
     downlink.reported_loss = f32::from(block.fraction_lost) / 256.0;
     if let Some(rtt) = downlink.rtt.on_report_block(now, block.ssrc, block.last_sr, block.delay_since_last_sr) {
-        downlink.estimator.on_rtt(now, rtt);
+        downlink.estimator.on_rtt(rtt);
     }
     downlink.estimator.on_loss_report(now, f64::from(block.fraction_lost) / 256.0);
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::allocation::LayerView;
+use crate::allocation::{LayerView, picture_height};
 use crate::ids::{EndpointId, EndpointKey, SourceKey, SourceName};
 use crate::media::{EncodingDescription, MediaKind, SourceDescription, VideoType};
 use crate::messages::SenderReportClock;
-use crate::projection::PacketCache;
-use crate::receive::{KeyframeRequester, LayerRates};
+use crate::projection::cache::PacketCache;
+use crate::receive::{KeyframeRequester, LayerKey, LayerRates};
 use crate::time::Time;
 use crate::worker::packet::MediaPacket;
 
@@ -44,8 +44,6 @@ pub(crate) struct Source {
     pub layers: Vec<LayerView>,
     pub subscribers: Vec<Subscriber>,
     pub keyframes: KeyframeRequester,
-    /// Bit per (encoding × 8 + temporal layer) that had a rate at the last packet: tells when one appears.
-    active: u64,
 }
 
 /// What a packet changed about a source.
@@ -87,7 +85,6 @@ impl Source {
             },
             subscribers: Vec::new(),
             keyframes: KeyframeRequester::new(),
-            active: 0,
         }
     }
 
@@ -96,37 +93,37 @@ impl Source {
         self.encodings.first().map_or(0, |encoding| encoding.ssrc)
     }
 
-    /// Takes note of a video packet and keeps it for retransmission. The evicted packet is returned.
-    pub fn observe(&mut self, now: Time, packet: &Arc<MediaPacket>) -> (Observed, Option<Arc<MediaPacket>>) {
+    /// Takes note of a video packet and keeps it for retransmission; what leaves the cache goes to `recycle`.
+    pub fn observe(
+        &mut self,
+        now: Time,
+        packet: &Arc<MediaPacket>,
+        recycle: impl FnMut(Arc<MediaPacket>),
+    ) -> Observed {
         let mut observed = Observed { layering_changed: false, keyframe: false };
         let mut temporal = 0;
         if let Some(vp8) = &packet.vp8 {
             temporal = vp8.temporal_id().unwrap_or(0);
             if vp8.is_keyframe_start() {
                 observed.keyframe = true;
-                if let Some((width, height)) = vp8.dimensions() {
-                    observed.layering_changed |= self.set_height(packet.encoding, width.min(height));
+                if let Some((width, height)) = vp8.size() {
+                    observed.layering_changed |= self.set_height(packet.encoding, picture_height(width, height));
                 }
             }
         }
-        self.rates.add(now, packet.encoding, 0, temporal, packet.size());
-        let bit = 1u64 << ((u64::from(packet.encoding) * 8 + u64::from(temporal & 7)) & 63);
-        if self.active & bit == 0 {
-            self.active |= bit;
-            observed.layering_changed = true;
+        let layer = LayerKey { encoding: packet.encoding, spatial: 0, temporal };
+        observed.layering_changed |= self.rates.add(now, layer, packet.size());
+        if let Some(cache) = self.caches.get_mut(usize::from(packet.encoding)) {
+            cache.insert(now, packet.index, Arc::clone(packet), recycle);
         }
-        let evicted = self
-            .caches
-            .get_mut(usize::from(packet.encoding))
-            .and_then(|cache| cache.insert(now, Arc::clone(packet)));
-        (observed, evicted)
+        observed
     }
 
-    fn set_height(&mut self, encoding: u8, height: u16) -> bool {
+    fn set_height(&mut self, encoding: u8, height: i32) -> bool {
         let mut changed = false;
         for layer in &mut self.layers {
-            if layer.index >> 6 == i32::from(encoding) && layer.height != i32::from(height) {
-                layer.height = i32::from(height);
+            if layer.index >> 6 == i32::from(encoding) && layer.height != height {
+                layer.height = height;
                 changed = true;
             }
         }
@@ -137,10 +134,7 @@ impl Source {
     pub fn refresh_layers(&mut self, now: Time) {
         for layer in &mut self.layers {
             let (encoding, temporal) = ((layer.index >> 6) as u8, (layer.index & 7) as u8);
-            layer.bitrate = self.rates.rate(now, encoding, 0, temporal);
-            if layer.bitrate == crate::units::Bitrate::ZERO {
-                self.active &= !(1u64 << ((u64::from(encoding) * 8 + u64::from(temporal)) & 63));
-            }
+            layer.bitrate = self.rates.rate(now, encoding, temporal);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::ids::Path;
 use crate::messages::{Event, PoolCommand, RemoteIce};
-use crate::srtp::{self, KeyingMaterial};
+use crate::srtp::KeyingMaterial;
 use crate::transport::ice::{Credentials, IceEvent};
 use crate::wire::demux::Class;
 use crate::wire::stun::StunMessage;
@@ -45,12 +45,10 @@ impl Shard {
         index: usize,
         path: Path,
         message: &StunMessage<'_>,
-        raw: &[u8],
     ) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        if !endpoint.ice.handle_request(cx.now, path, message, raw) {
-            cx.count(Counter::DropStunIntegrity);
-            return;
+        if let Err(refusal) = endpoint.ice.handle_request(cx.now, path, message) {
+            cx.count(refusal.counter());
         }
         self.touch(index);
         self.drain_ice(cx, index);
@@ -62,14 +60,12 @@ impl Shard {
         index: usize,
         path: Path,
         message: &StunMessage<'_>,
-        raw: &[u8],
     ) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        if !endpoint.ice.handle_response(cx.now, path, message, raw) {
-            cx.count(Counter::DropStunUnexpected);
-            return;
+        match endpoint.ice.handle_response(cx.now, path, message) {
+            Ok(()) => endpoint.note_activity(cx.now),
+            Err(refusal) => cx.count(refusal.counter()),
         }
-        endpoint.note_activity(cx.now);
         self.touch(index);
         self.drain_ice(cx, index);
     }
@@ -138,13 +134,13 @@ impl Shard {
                 IceEvent::RestartEnded { generation, success } => {
                     cx.event(Event::IceRestartEnded(endpoint.key, generation, success));
                 }
-                IceEvent::RoundTrip(rtt) => endpoint.downlink.rtt.on_sample(cx.now, rtt),
+                IceEvent::RoundTrip(rtt) => endpoint.downlink.ice_rtt = Some(rtt),
                 IceEvent::ConsentLost | IceEvent::ConsentRegained => {}
             }
         }
         let was_ready = endpoint.downlink.is_ready();
         endpoint.downlink.path = endpoint.ice.send_path(cx.now);
-        let mut buffer = [0; crate::limits::MAX_STUN_BYTES];
+        let mut buffer = [0; crate::wire::stun::MAX_WRITTEN];
         while let Some((path, len)) = endpoint.ice.poll_transmit(&mut buffer) {
             if endpoint.remember_path(path) {
                 cx.routes.push(RouteChange::Probed(path));
@@ -159,6 +155,14 @@ impl Shard {
         }
     }
 
+    /// Another endpoint authenticated from a path that was this one's.
+    pub fn path_taken(&mut self, cx: &mut Context<'_>, index: usize, path: Path) {
+        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        endpoint.ice.path_taken(cx.now, path);
+        self.touch(index);
+        self.drain_ice(cx, index);
+    }
+
     /// Sends a datagram of the endpoint's DTLS association.
     pub fn send_dtls(&mut self, cx: &mut Context<'_>, index: usize, datagram: &[u8]) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
@@ -170,11 +174,10 @@ impl Shard {
     /// The handshake is complete.
     pub fn set_keys(&mut self, cx: &mut Context<'_>, index: usize, keys: &KeyingMaterial) {
         let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        let mut inbound = srtp::Inbound::new(keys.profile, &keys.remote_key, &keys.remote_salt);
+        let mut inbound = keys.inbound();
         endpoint.uplink.allow_in(&mut inbound);
         endpoint.inbound = Some(inbound);
-        endpoint.downlink.srtp =
-            Some(srtp::Outbound::new(keys.profile, &keys.local_key, &keys.local_salt));
+        endpoint.downlink.srtp = Some(keys.outbound());
         endpoint.receiver.pending = true;
         self.allocate = true;
         self.touch(index);

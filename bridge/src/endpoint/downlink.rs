@@ -5,21 +5,23 @@
 //! nothing.
 
 use super::formats::FormatTable;
-use crate::cc::SendSideEstimator;
+use crate::cc::{ClusterId, SendSideEstimator};
 use crate::counters::Counter;
 use crate::ids::{Path, SourceKey};
 use crate::limits::{MAX_DATAGRAM, PACKET_BUFFER};
 use crate::media::Extension;
 use crate::messages::SenderReportClock;
-use crate::projection::{
-    AudioProjection, LayerIndex, PacketCache, Projection, Rewrite, RtxBudget, RtxStream, SentRecords,
-    Verdict, VideoFacts,
-};
+use crate::projection::cache::PacketCache;
+use crate::projection::rtx::{RetransmissionBudget, RtxSender};
+use crate::projection::sent::SentRecords;
+use crate::projection::{AudioProjection, Payload, Projection, Rewrite, Start, Verdict, VideoFacts};
+use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
+use std::time::Duration;
 use crate::wire::extensions::{self, HeaderBuilder};
-use crate::wire::rtcp;
+use crate::wire::rtcp::{Compound, SenderInfo};
 use crate::worker::context::Context;
 use crate::worker::egress::ChainHint;
 use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
@@ -56,12 +58,35 @@ pub(crate) struct SentCounts {
 pub(crate) struct VideoStream {
     pub source: SourceKey,
     pub ssrc: u32,
-    pub rtx_ssrc: Option<u32>,
+    pub rtx: Option<RtxSender>,
     pub mid: Option<Mid>,
     pub projection: Projection,
     pub records: SentRecords,
-    pub rtx: RtxStream,
     pub sent: SentCounts,
+    /// Payload type and timestamp of the newest packet: padding continues them.
+    newest: Option<(u8, u32)>,
+}
+
+impl VideoStream {
+    pub fn new(source: SourceKey, ssrc: u32, rtx_ssrc: Option<u32>, random: &mut Random) -> VideoStream {
+        VideoStream {
+            source,
+            ssrc,
+            rtx: rtx_ssrc.map(|ssrc| RtxSender::new(ssrc, random.u32() as u16 >> 1)),
+            mid: None,
+            projection: Projection::new(Start::random(random)),
+            records: SentRecords::new(),
+            sent: SentCounts::default(),
+            newest: None,
+        }
+    }
+
+    /// The stream goes on with another source.
+    pub fn rebind(&mut self, source: SourceKey) {
+        self.source = source;
+        self.projection.rebind();
+        self.records.clear();
+    }
 }
 
 /// One outgoing audio stream.
@@ -82,8 +107,10 @@ pub(crate) struct Downlink {
     pub chain: ChainHint,
     pub video: slab::Slab<VideoStream>,
     pub audio: slab::Slab<AudioStream>,
-    pub retransmissions: RtxBudget,
+    pub retransmissions: RetransmissionBudget,
     pub rtt: RttEstimator,
+    /// Round trip of the last ICE check, until reports tell.
+    pub ice_rtt: Option<Duration>,
     pub rate: RateWindow,
     pub packets: u64,
     /// Loss that the endpoint last reported, 0 to 1.
@@ -101,9 +128,8 @@ struct Outgoing {
     /// Original sequence number, for RTX.
     original: Option<u16>,
     picture_id: Option<u16>,
-    tl0_pic_idx: Option<u8>,
+    tl0picidx: Option<u8>,
     video: bool,
-    probe: Option<u32>,
 }
 
 impl Downlink {
@@ -128,10 +154,8 @@ impl Downlink {
             index: packet.index,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
-            vp8: packet.vp8,
-            is_parsed: packet.codec == crate::media::Codec::Vp8,
             payload_type: packet.header.payload_type,
-            arrival: packet.arrival,
+            payload: packet.vp8.map_or(Payload::Opaque, Payload::Vp8),
         };
         let verdict = stream.projection.offer(cx.now, &facts);
         let needs_keyframe = stream.projection.needs_keyframe();
@@ -148,16 +172,16 @@ impl Downlink {
             mid: stream.mid,
             original: None,
             picture_id: rewrite.picture_id,
-            tl0_pic_idx: rewrite.tl0_pic_idx,
+            tl0picidx: rewrite.tl0picidx,
             video: true,
-            probe: None,
         };
         stream.records.record(cx.now, packet.encoding, packet.index, &rewrite);
+        stream.newest = Some((payload_type, rewrite.timestamp));
         if let Some(size) = self.send(cx, formats, packet, outgoing) {
             let sent = &mut self.video[stream_index].sent;
             sent.packets = sent.packets.wrapping_add(1);
             sent.octets = sent.octets.wrapping_add(size as u32);
-            self.retransmissions.on_media_sent(size);
+            self.retransmissions.on_media(size);
         }
         needs_keyframe
     }
@@ -173,7 +197,7 @@ impl Downlink {
     ) {
         let Some(stream) = self.audio.get_mut(stream_index) else { return };
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else { return };
-        let Some(rewrite) = stream.projection.offer(packet.index, packet.header.timestamp) else { return };
+        let Some(rewrite) = stream.projection.offer(cx.now, packet.index, packet.header.timestamp) else { return };
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
             sequence: rewrite.sequence,
@@ -183,9 +207,8 @@ impl Downlink {
             mid: stream.mid,
             original: None,
             picture_id: None,
-            tl0_pic_idx: None,
+            tl0picidx: None,
             video: false,
-            probe: None,
         };
         if let Some(size) = self.send(cx, formats, packet, outgoing) {
             let sent = &mut self.audio[stream_index].sent;
@@ -203,22 +226,26 @@ impl Downlink {
         sequence: u16,
         caches: &[PacketCache],
     ) {
-        let rtt = self.rtt.smoothed();
+        let rtt = self.round_trip();
         let Some(stream) = self.video.get_mut(stream_index) else { return };
         let Ok(resend) = stream.records.lookup_for_resend(cx.now, sequence, rtt) else {
             cx.count(Counter::NackMiss);
             return;
         };
-        let packet = caches.get(usize::from(resend.encoding)).and_then(|cache| cache.get(resend.index));
+        let packet = caches.get(usize::from(resend.encoding)).and_then(|cache| cache.get(cx.now, resend.index));
         let Some(packet) = packet.cloned() else {
             cx.count(Counter::NackMiss);
             return;
         };
-        if !self.retransmissions.try_spend(cx.now, packet.size()) {
+        if !self.retransmissions.take(packet.size()) {
             cx.count(Counter::NackBudget);
             return;
         }
-        self.send_rtx(cx, formats, stream_index, &packet, &resend.rewrite, None);
+        if self.send_rtx(cx, formats, stream_index, &packet, &resend.rewrite).is_some()
+            && let Some(stream) = self.video.get_mut(stream_index)
+        {
+            stream.records.resent(cx.now, resend.rewrite.sequence);
+        }
         cx.buffers.recycle(packet);
     }
 
@@ -231,24 +258,22 @@ impl Downlink {
         stream_index: usize,
         packet: &MediaPacket,
         rewrite: &Rewrite,
-        probe: Option<u32>,
     ) -> Option<usize> {
         let stream = self.video.get_mut(stream_index)?;
-        let ssrc = stream.rtx_ssrc?;
+        let rtx = stream.rtx.as_mut()?;
         let media_type = formats.outgoing(packet.header.payload_type, packet.codec)?;
         let payload_type = formats.rtx_for(media_type)?;
         let outgoing = Outgoing {
-            ssrc,
-            sequence: stream.rtx.next_sequence(),
+            ssrc: rtx.ssrc(),
+            sequence: rtx.next_sequence(),
             timestamp: rewrite.timestamp,
             marker: rewrite.marker,
             payload_type,
             mid: stream.mid,
             original: Some(rewrite.sequence as u16),
             picture_id: rewrite.picture_id,
-            tl0_pic_idx: rewrite.tl0_pic_idx,
+            tl0picidx: rewrite.tl0picidx,
             video: true,
-            probe,
         };
         let size = self.send(cx, formats, packet, outgoing)?;
         cx.count(Counter::RtxOut);
@@ -257,11 +282,11 @@ impl Downlink {
 
     /// Sends about `bytes` of probing traffic: padding on the RTX SSRC of a stream that has sent media, as libwebrtc
     /// does (media-plane spec §2.23). False if there is no such stream.
-    pub fn probe(&mut self, cx: &mut Context<'_>, formats: &FormatTable, cluster: u32, bytes: usize) -> bool {
+    pub fn probe(&mut self, cx: &mut Context<'_>, formats: &FormatTable, cluster: Option<ClusterId>, bytes: usize) -> bool {
         let carrier = self
             .video
             .iter()
-            .find(|(_, stream)| stream.rtx_ssrc.is_some() && stream.sent.packets > 0)
+            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some())
             .map(|(index, _)| index);
         let Some(index) = carrier else { return false };
         let mut left = bytes;
@@ -278,21 +303,21 @@ impl Downlink {
         cx: &mut Context<'_>,
         formats: &FormatTable,
         stream_index: usize,
-        cluster: u32,
+        cluster: Option<ClusterId>,
     ) -> Option<usize> {
         const PADDING: usize = 255;
         let path = self.path?;
         let srtp = self.srtp.as_mut()?;
         let stream = self.video.get_mut(stream_index)?;
-        let ssrc = stream.rtx_ssrc?;
-        let media_type = stream.records.last_payload_type()?;
+        let (media_type, timestamp) = stream.newest?;
         let payload_type = formats.rtx_for(media_type)?;
+        let rtx = stream.rtx.as_mut()?;
         let slot = cx.egress.slot(PACKET_BUFFER)?;
         let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
         let mut count = 0;
-        let mut number = [0; 2];
+        let number;
         if let Some(id) = formats.extension(Extension::TransportCc).filter(|_| formats.transport_cc) {
-            number = self.estimator.on_sent(cx.now, PADDING + 40, Some(cluster)).to_be_bytes();
+            number = self.estimator.on_sent(cx.now, PADDING + 40, cluster).to_be_bytes();
             elements[count] = (id, &number);
             count += 1;
         }
@@ -300,12 +325,12 @@ impl Downlink {
             elements[count] = (id, mid.as_bytes());
             count += 1;
         }
-        let sequence = stream.rtx.next_sequence();
+        let (ssrc, sequence) = (rtx.ssrc(), rtx.next_sequence());
         let header = HeaderBuilder {
             marker: false,
             payload_type,
             sequence: sequence as u16,
-            timestamp: stream.records.last_timestamp(),
+            timestamp,
             ssrc,
         };
         let header_len = header.write(slot, &elements[..count])?;
@@ -313,7 +338,7 @@ impl Downlink {
         slot.get_mut(header_len..len)?.fill(0);
         slot[len - 1] = PADDING as u8;
         slot[0] |= 0x20;
-        let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len);
+        let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
         self.rate.add(cx.now, len);
         cx.count(Counter::RtpOut);
@@ -358,7 +383,7 @@ impl Downlink {
             if outgoing.video
                 && let Some(id) = formats.extension(Extension::TransportCc)
             {
-                number = self.estimator.on_sent(cx.now, payload.len() + 40, outgoing.probe).to_be_bytes();
+                number = self.estimator.on_sent(cx.now, payload.len() + 40, None).to_be_bytes();
                 elements[count] = (id, &number);
                 count += 1;
             }
@@ -387,9 +412,9 @@ impl Downlink {
         let body = slot.get_mut(position..end)?;
         body.copy_from_slice(payload);
         if let Some(vp8) = &packet.vp8 {
-            vp8.rewrite(body, outgoing.picture_id, outgoing.tl0_pic_idx);
+            vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx);
         }
-        let sealed = srtp.seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end);
+        let sealed = srtp.seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end).ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
         self.packets += 1;
         self.rate.add(cx.now, end);
@@ -407,7 +432,7 @@ impl Downlink {
         };
         let Some(body) = slot.get_mut(..compound.len()) else { return false };
         body.copy_from_slice(compound);
-        let sealed = srtp.seal_rtcp(slot, compound.len());
+        let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else { return false };
         cx.egress.commit(path, sealed, &mut self.chain);
         true
     }
@@ -428,6 +453,7 @@ impl Downlink {
             }
             let Some(encoding) = stream.projection.current_encoding() else { continue };
             let Some(report) = clock(stream.source, encoding) else { continue };
+            let report = report.at(now, 90_000);
             let Some(rtp) = stream.projection.project_timestamp(encoding, report.rtp) else { continue };
             stream.sent.reported = stream.sent.packets;
             reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
@@ -438,6 +464,7 @@ impl Downlink {
                 continue;
             }
             let Some(report) = clock(stream.source, 0) else { continue };
+            let report = report.at(now, 48_000);
             let Some(rtp) = stream.projection.project_timestamp(report.rtp) else { continue };
             stream.sent.reported = stream.sent.packets;
             reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
@@ -445,13 +472,14 @@ impl Downlink {
         }
         let mut buffer = [0; 64];
         for (ssrc, ntp, rtp, sent) in reports.into_iter().flatten() {
-            let Some(len) =
-                rtcp::write_sender_report(&mut buffer, ssrc, ntp, rtp, sent.packets, sent.octets, &[])
-            else {
+            let info = SenderInfo { ssrc, ntp, rtp, packets: sent.packets, octets: sent.octets };
+            let mut compound = Compound::new(&mut buffer);
+            if !compound.sender_report(&info, &[]) {
                 continue;
-            };
+            }
+            let len = compound.len();
             if self.send_rtcp(cx, &buffer[..len]) {
-                self.rtt.on_sender_report_sent(now, ssrc, ntp);
+                self.rtt.on_sent_report(now, ssrc, ntp);
             }
         }
     }
@@ -460,15 +488,20 @@ impl Downlink {
     pub fn video_by_ssrc(&self, ssrc: u32) -> Option<usize> {
         self.video
             .iter()
-            .find(|(_, stream)| stream.ssrc == ssrc || stream.rtx_ssrc == Some(ssrc))
+            .find(|(_, stream)| {
+                stream.ssrc == ssrc || stream.rtx.as_ref().is_some_and(|rtx| rtx.ssrc() == ssrc)
+            })
             .map(|(index, _)| index)
     }
 
-    /// Sets the layer wanted of a stream.
-    pub fn set_target(&mut self, stream_index: usize, target: LayerIndex) {
-        if let Some(stream) = self.video.get_mut(stream_index) {
-            stream.projection.set_target(target);
-        }
+    /// The best that is known about the round-trip time.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.rtt.rtt().or(self.ice_rtt)
+    }
+
+    /// Rate sent over the last second.
+    pub fn rate_now(&self, now: Time) -> crate::units::Bitrate {
+        self.rate.rate(now)
     }
 
     /// When the estimator wants to run.

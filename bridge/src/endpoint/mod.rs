@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::allocation::{Allocation, EstimateTrigger, ReceiverSettings};
-use crate::cc::SendSideEstimator;
+use crate::cc::{Mechanism, SendSideEstimator};
 use crate::channel::AudioSubscription;
 use crate::config::BridgeConfig;
-use crate::ids::{EndpointId, EndpointKey, Path, SourceKey, SourceName, WorkerId};
+use crate::ids::{EndpointKey, Path, SourceKey, SourceName, WorkerId};
 use crate::limits;
+use crate::media::MediaKind;
 use crate::messages::EndpointSetup;
-use crate::projection::{RtxBudget, SlotTable};
+use crate::projection::rtx::RetransmissionBudget;
+use crate::projection::slots::SlotTable;
 use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
@@ -29,8 +31,9 @@ use self::uplink::Uplink;
 
 /// Slots of a receiver with SSRC rewriting.
 pub(crate) struct Slots {
-    pub video: SlotTable,
-    pub audio: SlotTable,
+    /// Each with the index of its stream.
+    pub video: SlotTable<usize>,
+    pub audio: SlotTable<usize>,
 }
 
 /// What the allocator remembers about a receiver between runs.
@@ -60,7 +63,6 @@ pub(crate) struct Schedule {
 /// An endpoint.
 pub(crate) struct Endpoint {
     pub key: EndpointKey,
-    pub id: EndpointId,
     pub visitor: bool,
     pub pool: usize,
     pub ice: IceTransport,
@@ -74,6 +76,8 @@ pub(crate) struct Endpoint {
     pub downlink: Downlink,
     pub receiver: Receiver,
     pub slots: Option<Slots>,
+    /// Stamp slots with their MIDs.
+    pub mid_demux: bool,
     pub subscription: Option<AudioSubscription>,
     pub created: Time,
     pub last_activity: Option<Time>,
@@ -105,14 +109,13 @@ impl Endpoint {
             now,
         );
         let slots = setup.ssrc_rewriting.then(|| Slots {
-            video: SlotTable::new(config.allocation.video_slots, setup.mid_demux.then_some('v')),
-            audio: SlotTable::new(config.allocation.audio_slots, setup.mid_demux.then_some('a')),
+            video: SlotTable::new(MediaKind::Video, config.allocation.video_slots),
+            audio: SlotTable::new(MediaKind::Audio, config.allocation.audio_slots),
         });
         // Spread the periodic work of endpoints that were created together (T81).
         let jitter = Duration::from_micros(random.below(500_000));
         Endpoint {
             key: setup.key,
-            id: setup.id.clone(),
             visitor: setup.visitor,
             pool: setup.pool,
             ice,
@@ -121,16 +124,17 @@ impl Endpoint {
             ufrags: Vec::new(),
             inbound: None,
             formats: FormatTable::default(),
-            uplink: Uplink::new(&config.audio, now),
+            uplink: Uplink::new(&config.audio),
             downlink: Downlink {
                 srtp: None,
                 path: None,
-                estimator: SendSideEstimator::new(&config.estimator, now),
+                estimator: SendSideEstimator::new(config.estimator, Mechanism::TransportCc),
                 chain: ChainHint::default(),
                 video: slab::Slab::new(),
                 audio: slab::Slab::new(),
-                retransmissions: RtxBudget::new(now),
+                retransmissions: RetransmissionBudget::new(),
                 rtt: RttEstimator::new(),
+                ice_rtt: None,
                 rate: RateWindow::default(),
                 packets: 0,
                 reported_loss: 0.0,
@@ -140,11 +144,12 @@ impl Endpoint {
                 allocation: Allocation::default(),
                 constraints: Vec::new(),
                 forwarded: Vec::new(),
-                estimate: EstimateTrigger::new(config.allocation.estimate_change_threshold),
+                estimate: EstimateTrigger::default(),
                 last_run: now,
                 pending: true,
             },
             slots,
+            mid_demux: setup.mid_demux,
             subscription: None,
             created: now,
             last_activity: None,

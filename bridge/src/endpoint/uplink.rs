@@ -9,8 +9,8 @@ use crate::ids::{EndpointKey, SourceKey};
 use crate::limits;
 use crate::media::{Codec, Extension, MediaKind, SourceDescription};
 use crate::receive::{
-    Arrival, AudioGate, IncomingStream, IngressBudget, NackGenerator, RateWindow, TwccReceiver,
-    unwrap_rtx,
+    Arrival, AudioGate, AudioVerdict, IncomingStream, IngressBudget, NackGenerator, RateWindow,
+    TwccReceiver, unwrap_rtx,
 };
 use crate::srtp;
 use crate::time::Time;
@@ -77,12 +77,12 @@ impl AuthFailures {
 }
 
 impl Uplink {
-    pub fn new(config: &crate::config::AudioConfig, now: Time) -> Uplink {
+    pub fn new(config: &crate::config::AudioConfig) -> Uplink {
         Uplink {
             streams: Vec::new(),
             twcc: TwccReceiver::new(),
             gate: AudioGate::new(config),
-            budget: IngressBudget::new(now),
+            budget: IngressBudget::new(),
             auth_failures: AuthFailures::default(),
             rate: RateWindow::default(),
             packets: 0,
@@ -149,10 +149,6 @@ impl Uplink {
         self.streams.iter_mut()
     }
 
-    pub fn streams(&self) -> impl Iterator<Item = &UplinkStream> {
-        self.streams.iter()
-    }
-
     /// Opens one SRTP packet. `authenticated` runs once the packet is known to be the endpoint's. `None`:
     /// nothing to forward, the reason was counted.
     pub fn receive(
@@ -191,13 +187,10 @@ impl Uplink {
         let len = match outcome {
             Ok(opened) => opened.len,
             Err(error) => {
-                if error == srtp::OpenError::Authentication {
+                if error == srtp::OpenError::NotAuthentic {
                     self.auth_failures.fail(now);
                 }
-                cx.count(match error {
-                    srtp::OpenError::Replayed | srtp::OpenError::TooOld => Counter::DropSrtpReplay,
-                    _ => Counter::DropSrtpAuth,
-                });
+                cx.count(error.rtp_counter());
                 cx.buffers.recycle(shared);
                 return None;
             }
@@ -264,8 +257,15 @@ impl Uplink {
         }
         let mut end =
             header.payload_end(&packet.data[..len]).map_err(|_| Some(Counter::DropRtpMalformed))?;
-        let is_audio = kind_of(codec) == Some(MediaKind::Audio);
-        if !self.budget.admit(now, len, is_audio) {
+        let rank = self.stream_mut(header.ssrc).map_or(0, |stream| match stream.role {
+            Role::Media { encoding, .. } => encoding,
+            Role::Rtx { .. } => 0,
+        });
+        let admitted = match kind_of(codec) {
+            Some(MediaKind::Audio) => self.budget.admit_audio(now, len),
+            _ => self.budget.admit_video(now, len, rank),
+        };
+        if !admitted {
             return Err(Some(Counter::DropIngressLimit));
         }
 
@@ -280,11 +280,8 @@ impl Uplink {
                 return Err(Some(Counter::DropRtpSsrc));
             };
             // Less than an original sequence number: padding that only probes for bandwidth.
-            let Some(new_end) = unwrap_rtx(&mut header, &mut packet.data[..end], payload_type, media_ssrc)
-            else {
-                return Err(None);
-            };
-            end = new_end;
+            end = unwrap_rtx(&mut packet.data, &mut header, end, payload_type, media_ssrc)
+                .map_err(|_| None)?;
             codec = original_codec;
             return self.finish(cx, owner, packet, header, codec, end, len, None, true);
         }
@@ -317,13 +314,13 @@ impl Uplink {
             return Err(Some(Counter::DropRtpPayloadType));
         }
         let arrival = if repaired {
-            stream.stream.on_repaired(header.sequence)
+            stream.stream.on_rtx(header.sequence)
         } else {
             stream.stream.on_rtp(now, header.sequence, header.timestamp, size)
         };
         let index = match arrival {
             Arrival::New { index } => index,
-            Arrival::Duplicate | Arrival::TooOld => return Err(Some(Counter::DropDuplicate)),
+            _ => return Err(Some(Counter::DropDuplicate)),
         };
         if let Some(nack) = &mut stream.nack {
             nack.on_received(now, index);
@@ -335,12 +332,16 @@ impl Uplink {
         }
         let speech = match kind {
             MediaKind::Audio => {
-                let verdict = self.gate.on_packet(level.map(|level| level.level));
-                if !verdict.forward {
-                    stream.stream.discard(index);
-                    return Err(Some(Counter::DropSilence));
+                match self.gate.on_packet(level.map(|level| level.level)) {
+                    AudioVerdict::Forward(speech) => speech,
+                    refused => {
+                        stream.stream.discard(index);
+                        return Err(Some(match refused {
+                            AudioVerdict::Muted => Counter::DropMuted,
+                            _ => Counter::DropSilence,
+                        }));
+                    }
                 }
-                verdict.level
             }
             MediaKind::Video if mute_video => {
                 stream.stream.discard(index);
@@ -358,9 +359,7 @@ impl Uplink {
             },
             _ => None,
         };
-        let Some(closed) = stream.stream.accept(index) else {
-            return Err(Some(Counter::DropDuplicate));
-        };
+        let closed = stream.stream.accept(index);
         packet.source = source;
         packet.owner = owner;
         packet.encoding = encoding;
@@ -368,6 +367,7 @@ impl Uplink {
         packet.arrival = now;
         packet.header = header;
         packet.index = closed;
+        packet.original = index;
         packet.payload_end = end as u16;
         packet.level = speech;
         Ok(())
@@ -379,19 +379,13 @@ impl Uplink {
         nacks.chain(self.twcc.poll_timeout()).min()
     }
 
-    /// Loss of what the endpoint sends, 0 to 1, over all its media.
-    pub fn loss(&self) -> f32 {
-        let (mut expected, mut lost) = (0u64, 0u64);
-        for stream in &self.streams {
-            let (stream_expected, stream_lost) = stream.stream.recent_loss();
-            expected += stream_expected;
-            lost += stream_lost;
-        }
-        if expected == 0 { 0.0 } else { lost as f32 / expected as f32 }
+    /// Loss of what the endpoint sends, 0 to 1, from gaps in its transport-cc numbers.
+    pub fn loss(&self, now: Time) -> f32 {
+        self.twcc.loss(now)
     }
 
     /// Rate received over the last second.
-    pub fn bitrate(&self, now: Time) -> crate::units::Bitrate {
+    pub fn rate_now(&self, now: Time) -> crate::units::Bitrate {
         self.rate.rate(now)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,14 +16,15 @@ use mio::{Poll, Waker};
 
 use crate::config::BridgeConfig;
 use crate::control::api::{ControlOutput, Notice};
-use crate::control::{Control, Environment};
+use crate::control::Control;
+use crate::control::api::Environment;
 use crate::ids::{EndpointKey, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, PoolCommand};
 use crate::random::Random;
 use crate::stats::WorkerStats;
 use crate::time::Time;
-use crate::transport::pool::{Pool, PoolOutput};
+use crate::transport::pool::{Pool, PoolConfig, PoolOutput};
 use crate::transport::secure::Certificate;
 use crate::worker::Worker;
 
@@ -67,7 +69,7 @@ struct Inner {
     state: Mutex<State>,
     host: Arc<dyn Host>,
     addresses: Vec<SocketAddr>,
-    stats: Mutex<Vec<WorkerStats>>,
+    stopping: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -114,12 +116,12 @@ impl Bridge {
         }
         let shared = Arc::new(Shared { clock, workers: inboxes, pools, events: event_sender });
 
-        let certificate = Arc::new(Certificate::generate(&mut random));
+        let certificate = Arc::new(Certificate::generate(std::time::SystemTime::now())?);
         let environment = Environment {
             workers,
             pool_threads,
             locals: addresses.clone(),
-            fingerprint: certificate.fingerprint(),
+            fingerprint: certificate.fingerprint().clone(),
         };
         let control = Control::new(Arc::clone(&config), environment, random.fork());
         let state = State { control, waiting: (0..workers).map(|_| VecDeque::new()).collect() };
@@ -143,7 +145,12 @@ impl Bridge {
             threads.push(spawn(format!("worker-{index}"), move || thread.run())?);
         }
         for (index, receiver) in pool_receivers.into_iter().enumerate() {
-            let pool = Pool::new(&config.transport, Arc::clone(&certificate), random.fork());
+            let pool_config = PoolConfig {
+                certificate: Arc::clone(&certificate),
+                profiles: config.transport.srtp_profiles.clone(),
+                accept_sha1: config.transport.accept_sha1_fingerprints,
+            };
+            let pool = Pool::new(pool_config, clock.origin(), random.fork());
             let shared = Arc::clone(&shared);
             threads.push(spawn(format!("handshake-{index}"), move || run_pool(pool, &receiver, &shared))?);
         }
@@ -152,7 +159,7 @@ impl Bridge {
             state: Mutex::new(state),
             host,
             addresses,
-            stats: Mutex::new(vec![WorkerStats::default(); workers]),
+            stopping: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
         });
         let weak = Arc::downgrade(&inner);
@@ -184,7 +191,10 @@ impl Bridge {
 
     /// What each worker last reported, at most about a second old.
     pub fn stats(&self) -> Vec<WorkerStats> {
-        lock(&self.0.stats).clone()
+        let workers = (0..self.workers()).map(|worker| WorkerId(worker as u8));
+        self.with_control(|control, _| {
+            workers.filter_map(|worker| control.worker_stats(worker).cloned()).collect()
+        })
     }
 
     /// Stops all threads and waits for them. Endpoints are not told.
@@ -195,8 +205,8 @@ impl Bridge {
         for pool in &self.0.shared.pools {
             let _ = pool.send(PoolCommand::Stop);
         }
-        // The control thread ends when it sees the mark.
-        lock(&self.0.state).control.stop();
+        // The control thread sees it within a second.
+        self.0.stopping.store(true, Ordering::SeqCst);
         let threads = std::mem::take(&mut *lock(&self.0.threads));
         let me = std::thread::current().id();
         for thread in threads {
@@ -283,29 +293,20 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
         };
         let Some(bridge) = bridge.upgrade() else { return };
         let mut state = lock(&bridge.state);
-        if state.control.is_stopped() {
+        if bridge.stopping.load(Ordering::SeqCst) {
             return;
         }
         let now = bridge.shared.clock.now();
         // A bounded number per round, so that requests get the lock in between.
         for event in first.into_iter().chain(events.try_iter().take(256)) {
-            match event {
-                Event::Stats(worker, stats) => {
-                    if let Some(slot) = lock(&bridge.stats).get_mut(usize::from(worker.0)) {
-                        *slot = *stats;
-                    }
-                }
-                event => state.control.handle_event(now, event),
-            }
+            state.control.handle_event(now, event);
         }
         if state.control.poll_timeout().is_some_and(|at| at <= now) {
             state.control.handle_timeout(now);
         }
         if now >= next_stats {
             next_stats = now + STATS_INTERVAL;
-            for waiting in &mut state.waiting {
-                waiting.push_back(Command::CollectStats);
-            }
+            state.control.collect_stats();
         }
         bridge.dispatch(&mut state);
         let stuck = state.waiting.iter().any(|waiting| !waiting.is_empty());

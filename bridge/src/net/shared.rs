@@ -22,6 +22,11 @@ impl Clock {
         Clock(Instant::now())
     }
 
+    /// The moment at which it showed zero.
+    pub(super) fn origin(&self) -> Instant {
+        self.0
+    }
+
     /// The current time.
     pub fn now(&self) -> Time {
         Time::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))

@@ -29,6 +29,9 @@ pub enum BindError {
     /// More addresses than supported.
     #[error("{0} local addresses are more than the {max} that can be bound", max = limits::MAX_SOCKETS)]
     TooMany(usize),
+    /// The DTLS certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] crate::transport::secure::CertificateError),
     /// A thread could not be started.
     #[error("can not start a thread: {0}")]
     Thread(io::Error),

@@ -4,12 +4,10 @@ use std::collections::VecDeque;
 
 use super::buffers::PacketPool;
 use super::egress::Egress;
-use crate::config::BridgeConfig;
 use crate::counters::{Counter, Counters};
 use crate::ids::{Path, WorkerId};
 use crate::limits;
 use crate::messages::{Event, PoolCommand, RingMessage};
-use crate::random::Random;
 use crate::time::Time;
 
 /// Messages that a worker wants delivered; the driver empties them after each turn.
@@ -41,13 +39,10 @@ pub(crate) enum RouteChange {
 /// The worker's tools for the input at hand.
 pub(crate) struct Context<'a> {
     pub now: Time,
-    pub worker: WorkerId,
-    pub config: &'a BridgeConfig,
     pub buffers: &'a mut PacketPool,
     pub egress: &'a mut Egress,
     pub counters: &'a mut Counters,
     pub out: &'a mut Outputs,
-    pub random: &'a mut Random,
     pub routes: &'a mut Vec<RouteChange>,
 }
 

@@ -29,10 +29,10 @@ use crate::stats::WorkerStats;
 use crate::time::Time;
 use crate::transport::ice::{worker_of_transaction, worker_of_ufrag};
 use crate::wire::demux::{Class, classify};
-use crate::wire::stun::{StunClass, StunMessage};
+use crate::wire::stun::{self, StunMessage};
 
 use self::buffers::PacketPool;
-use self::context::{Context, Outputs, RouteChange};
+use self::context::{Context, RouteChange};
 use self::egress::Egress;
 use self::timer::{TimerWheel, Token};
 
@@ -42,7 +42,7 @@ pub mod egress;
 pub mod packet;
 pub mod timer;
 
-pub use context::Outputs as WorkerOutputs;
+pub use context::Outputs;
 
 /// Where an endpoint lives in this worker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,6 +87,8 @@ pub struct Worker {
     timers: TimerWheel,
     due: Vec<Token>,
     dirty: Vec<usize>,
+    /// Time of the input at hand.
+    now: Time,
 }
 
 impl Worker {
@@ -124,6 +126,7 @@ impl Worker {
             timers: TimerWheel::new(now),
             due: Vec::new(),
             dirty: Vec::new(),
+            now,
         }
     }
 
@@ -194,7 +197,7 @@ impl Worker {
             return;
         };
         match message.class() {
-            StunClass::Request => {
+            stun::Class::Request => {
                 let Some((local, _)) = message.username() else {
                     self.counters.count(Counter::DropStunUnknownUfrag);
                     return;
@@ -203,7 +206,7 @@ impl Worker {
                 if let Some(at) = found {
                     let at = *at;
                     self.enter(now, at.shard, |shard, cx| {
-                        shard.handle_stun_request(cx, at.endpoint, path, &message, data);
+                        shard.handle_stun_request(cx, at.endpoint, path, &message);
                     });
                     self.apply_routes(at);
                 } else {
@@ -219,16 +222,16 @@ impl Worker {
                     }
                 }
             }
-            StunClass::Success | StunClass::Error => match self.routes.get(&path) {
+            stun::Class::Success | stun::Class::Error => match self.routes.get(&path) {
                 Some(Route::Local(at) | Route::Probed(at)) => {
                     let at = *at;
                     self.enter(now, at.shard, |shard, cx| {
-                        shard.handle_stun_response(cx, at.endpoint, path, &message, data);
+                        shard.handle_stun_response(cx, at.endpoint, path, &message);
                     });
                     self.apply_routes(at);
                 }
                 _ => {
-                    let worker = worker_of_transaction(message.transaction_id());
+                    let worker = worker_of_transaction(message.transaction());
                     if may_hand_over && worker != self.id && usize::from(worker.0) < self.workers {
                         self.hand_over(now, worker, path, data);
                     } else {
@@ -236,7 +239,7 @@ impl Worker {
                     }
                 }
             },
-            StunClass::Indication => self.counters.count(Counter::DropStunUnexpected),
+            stun::Class::Indication => self.counters.count(Counter::DropStunUnexpected),
         }
     }
 
@@ -441,7 +444,7 @@ impl Worker {
             return;
         }
         let key = setup.key;
-        let shard = Shard::new(setup, Arc::clone(&self.config), self.random.fork(), self.id, now);
+        let shard = Shard::new(setup, Arc::clone(&self.config), self.random.fork(), self.id);
         let index = self.shards.insert(shard);
         self.by_conference.insert(key, index);
     }
@@ -485,6 +488,7 @@ impl Worker {
         index: usize,
         f: impl FnOnce(&mut Shard, &mut Context<'_>) -> R,
     ) -> Option<R> {
+        self.now = now;
         let shard = self.shards.get_mut(index)?;
         if shard.mark_dirty() {
             self.dirty.push(index);
@@ -492,13 +496,10 @@ impl Worker {
         let mark = self.egress.mark();
         let mut context = Context {
             now,
-            worker: self.id,
-            config: &self.config,
             buffers: &mut self.buffers,
             egress: &mut self.egress,
             counters: &mut self.counters,
             out: &mut self.out,
-            random: &mut self.random,
             routes: &mut self.route_changes,
         };
         match catch_unwind(AssertUnwindSafe(|| f(shard, &mut context))) {
@@ -524,9 +525,15 @@ impl Worker {
             return;
         }
         let mut changes = std::mem::take(&mut self.route_changes);
+        let mut taken = Vec::new();
         for change in changes.drain(..) {
             match change {
                 RouteChange::Validated(path) => {
+                    if let Some(Route::Local(other)) = self.routes.get(&path)
+                        && *other != at
+                    {
+                        taken.push((*other, path));
+                    }
                     if self.routes.len() < MAX_ROUTES || self.routes.contains_key(&path) {
                         self.routes.insert(path, Route::Local(at));
                         self.tell_workers(path, true);
@@ -556,6 +563,11 @@ impl Worker {
             }
         }
         self.route_changes = changes;
+        // A path has one owner: whoever authenticated last (T05).
+        for (other, path) in taken {
+            self.enter(self.now, other.shard, |shard, cx| shard.path_taken(cx, other.endpoint, path));
+            self.apply_routes(other);
+        }
     }
 
     fn forget_routes(&mut self, shard: usize) {

@@ -28,6 +28,8 @@ pub struct MediaPacket {
     pub header: RtpHeader,
     /// Extended sequence number, gaps of discarded packets closed.
     pub index: u64,
+    /// Extended sequence number as sent.
+    pub original: u64,
     /// Where the payload ends (padding removed), from the start of `data`.
     pub payload_end: u16,
     /// VP8 payload descriptor.
@@ -51,6 +53,7 @@ impl MediaPacket {
             arrival: Time::ZERO,
             header: RtpHeader::default(),
             index: 0,
+            original: 0,
             payload_end: 0,
             vp8: None,
             level: None,
