@@ -261,7 +261,9 @@ impl SenderReportClock {
         let elapsed = (now - self.arrival).as_micros();
         SenderReportClock {
             ntp: self.ntp.wrapping_add(((elapsed << 32) / 1_000_000) as u64),
-            rtp: self.rtp.wrapping_add((elapsed * u128::from(rate) / 1_000_000) as u32),
+            rtp: self
+                .rtp
+                .wrapping_add((elapsed * u128::from(rate) / 1_000_000) as u32),
             arrival: now,
         }
     }

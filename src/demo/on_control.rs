@@ -23,8 +23,12 @@ pub struct OnControl<A>(pub Arc<A>);
 
 impl<A: ControlAccess> Sfu for OnControl<A> {
     fn create_conference(&self, meeting_id: MeetingId) -> Result<ConferenceKey, ControlError> {
-        let options = ConferenceOptions { meeting_id, name: None };
-        self.0.with_control(|control, now| control.create_conference(now, options))
+        let options = ConferenceOptions {
+            meeting_id,
+            name: None,
+        };
+        self.0
+            .with_control(|control, now| control.create_conference(now, options))
     }
 
     fn create_endpoint(
@@ -34,8 +38,9 @@ impl<A: ControlAccess> Sfu for OnControl<A> {
         formats: MediaFormats,
     ) -> Result<Created, ControlError> {
         self.0.with_control(|control, now| {
-            let feedback_ssrcs =
-                control.feedback_ssrcs(conference).ok_or(ControlError::NoConference)?;
+            let feedback_ssrcs = control
+                .feedback_ssrcs(conference)
+                .ok_or(ControlError::NoConference)?;
             let key = control.create_endpoint(now, conference, options)?;
             let transport = control
                 .add_formats(now, key, formats)
@@ -61,7 +66,8 @@ impl<A: ControlAccess> Sfu for OnControl<A> {
         endpoint: EndpointKey,
         transport: RemoteTransport,
     ) -> Result<(), ControlError> {
-        self.0.with_control(|control, now| control.set_remote_transport(now, endpoint, transport))
+        self.0
+            .with_control(|control, now| control.set_remote_transport(now, endpoint, transport))
     }
 
     fn set_sources(
@@ -69,18 +75,22 @@ impl<A: ControlAccess> Sfu for OnControl<A> {
         endpoint: EndpointKey,
         sources: Vec<NewSource>,
     ) -> Result<(), ControlError> {
-        self.0.with_control(|control, now| control.set_sources(now, endpoint, sources))
+        self.0
+            .with_control(|control, now| control.set_sources(now, endpoint, sources))
     }
 
     fn restart_ice(&self, endpoint: EndpointKey) -> RestartOutcome {
-        self.0.with_control(|control, now| control.restart_ice(now, endpoint))
+        self.0
+            .with_control(|control, now| control.restart_ice(now, endpoint))
     }
 
     fn expire_endpoint(&self, endpoint: EndpointKey) {
-        self.0.with_control(|control, now| control.expire_endpoint(now, endpoint));
+        self.0
+            .with_control(|control, now| control.expire_endpoint(now, endpoint));
     }
 
     fn expire_conference(&self, conference: ConferenceKey) {
-        self.0.with_control(|control, now| control.expire_conference(now, conference));
+        self.0
+            .with_control(|control, now| control.expire_conference(now, conference));
     }
 }

@@ -10,8 +10,8 @@ use crate::endpoint::downlink::{Mid, VideoStream};
 use crate::ids::{SourceKey, SourceName};
 use crate::media::MediaKind;
 use crate::messages::Event;
-use crate::projection::slots::{Slot, SlotSource};
 use crate::projection::LayerIndex;
+use crate::projection::slots::{Slot, SlotSource};
 use crate::worker::context::Context;
 
 impl Shard {
@@ -50,7 +50,9 @@ impl Shard {
     /// The endpoint's bridge channel connected: everything it was told before is told again.
     pub fn replay_state(&mut self, cx: &mut Context<'_>, index: usize) {
         self.run_allocations(cx);
-        let Some(endpoint) = self.endpoints.get(index) else { return };
+        let Some(endpoint) = self.endpoints.get(index) else {
+            return;
+        };
         let key = endpoint.key;
         if let Some(slots) = &endpoint.slots {
             let video: Vec<SourceMapping> = slots
@@ -78,10 +80,18 @@ impl Shard {
                 cx.event(Event::AudioSourcesMap(key, audio));
             }
         }
-        cx.event(Event::ForwardedSources(key, endpoint.receiver.forwarded.clone()));
+        cx.event(Event::ForwardedSources(
+            key,
+            endpoint.receiver.forwarded.clone(),
+        ));
     }
 
-    fn mapping_of(&self, source: SourceKey, slot: &Slot<usize>, mid: bool) -> Option<SourceMapping> {
+    fn mapping_of(
+        &self,
+        source: SourceKey,
+        slot: &Slot<usize>,
+        mid: bool,
+    ) -> Option<SourceMapping> {
         let source = self.sources.get(*self.by_source.get(&source)?)?;
         Some(mapping(source, slot, mid))
     }
@@ -109,7 +119,9 @@ impl Shard {
 
     /// Runs it for receivers that were not looked at for a while.
     pub(super) fn periodic_allocation(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if cx.now - endpoint.receiver.last_run >= self.config.allocation.max_time_between_runs {
             endpoint.receiver.pending = true;
             self.allocate = true;
@@ -117,7 +129,9 @@ impl Shard {
     }
 
     fn run_allocation(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get(index) else { return };
+        let Some(endpoint) = self.endpoints.get(index) else {
+            return;
+        };
         let config = &self.config.allocation;
         let ordered: Vec<usize> = self
             .order
@@ -149,12 +163,20 @@ impl Shard {
         );
         let allocation = allocate(config, &endpoint.receiver.settings, &views, bandwidth);
 
-        let constraints: Vec<(SourceKey, i32)> =
-            allocation.entries.iter().map(|entry| (entry.source, entry.max_height)).collect();
-        let wanted: Vec<SourceKey> =
-            allocation.slot_sources(config.video_slots).map(|entry| entry.source).collect();
-        let targets: Vec<(SourceKey, i32)> =
-            allocation.entries.iter().map(|entry| (entry.source, entry.target)).collect();
+        let constraints: Vec<(SourceKey, i32)> = allocation
+            .entries
+            .iter()
+            .map(|entry| (entry.source, entry.max_height))
+            .collect();
+        let wanted: Vec<SourceKey> = allocation
+            .slot_sources(config.video_slots)
+            .map(|entry| entry.source)
+            .collect();
+        let targets: Vec<(SourceKey, i32)> = allocation
+            .entries
+            .iter()
+            .map(|entry| (entry.source, entry.target))
+            .collect();
         let forwarded: Vec<SourceName> = targets
             .iter()
             .filter(|(_, target)| *target >= 0)
@@ -166,7 +188,10 @@ impl Shard {
         endpoint.receiver.pending = false;
         endpoint.receiver.last_run = cx.now;
         endpoint.receiver.allocation = allocation;
-        endpoint.downlink.estimator.set_demand(cx.now, target_rate, ideal_rate);
+        endpoint
+            .downlink
+            .estimator
+            .set_demand(cx.now, target_rate, ideal_rate);
         let key = endpoint.key;
         if endpoint.receiver.constraints != constraints {
             endpoint.receiver.constraints.clone_from(&constraints);
@@ -184,15 +209,22 @@ impl Shard {
     /// Gives sources an outgoing stream: a slot each for rewriting receivers (allocation spec §11 V1, V2), their
     /// own SSRC for others.
     fn bind_video(&mut self, cx: &mut Context<'_>, index: usize, wanted: &[SourceKey]) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let (sources, by_source, setup) = (&self.sources, &self.by_source, &self.setup);
         let find = |key: &SourceKey| by_source.get(key).and_then(|index| sources.get(*index));
         let streams = &mut endpoint.downlink.video;
         let Some(slots) = &mut endpoint.slots else {
             for source in wanted.iter().filter_map(find) {
-                let Some(first) = source.encodings.first() else { continue };
+                let Some(first) = source.encodings.first() else {
+                    continue;
+                };
                 // An SSRC that was used before goes on where it stopped: its SRTP indices must not repeat.
-                let known = streams.iter().find(|(_, stream)| stream.ssrc == first.ssrc).map(|(at, _)| at);
+                let known = streams
+                    .iter()
+                    .find(|(_, stream)| stream.ssrc == first.ssrc)
+                    .map(|(at, _)| at);
                 match known {
                     Some(at) if streams[at].source == source.key => {}
                     Some(at) => streams[at].rebind(source.key),
@@ -211,7 +243,10 @@ impl Shard {
         let list: Vec<SlotSource> = wanted
             .iter()
             .filter_map(find)
-            .map(|source| SlotSource { key: source.key, primary_ssrc: source.primary_ssrc() })
+            .map(|source| SlotSource {
+                key: source.key,
+                primary_ssrc: source.primary_ssrc(),
+            })
             .collect();
         let audio = &slots.audio;
         let taken = |ssrc: u32| {
@@ -220,17 +255,23 @@ impl Shard {
                 || audio.by_ssrc(ssrc).is_some()
                 || super::is_signaled(sources, ssrc)
         };
-        let bindings = slots.video.activate(&list, &mut self.random, taken, |random, ssrc, rtx| {
-            // The binding that is made right after this names the source.
-            streams.insert(VideoStream::new(SourceKey(0), ssrc, Some(rtx), random))
-        });
+        let bindings = slots
+            .video
+            .activate(&list, &mut self.random, taken, |random, ssrc, rtx| {
+                // The binding that is made right after this names the source.
+                streams.insert(VideoStream::new(SourceKey(0), ssrc, Some(rtx), random))
+            });
         if bindings.is_empty() {
             return;
         }
         let mut mappings = Vec::with_capacity(bindings.len());
         for binding in bindings {
-            let Some(slot) = slots.video.slots().get(binding.slot) else { continue };
-            let Some(stream) = streams.get_mut(slot.state) else { continue };
+            let Some(slot) = slots.video.slots().get(binding.slot) else {
+                continue;
+            };
+            let Some(stream) = streams.get_mut(slot.state) else {
+                continue;
+            };
             if binding.reused {
                 stream.rebind(binding.source.key);
             } else {
@@ -246,9 +287,16 @@ impl Shard {
 
     /// Sets every stream's target and keeps the sources' subscriber lists equal to who is sent something.
     fn apply_targets(&mut self, cx: &mut Context<'_>, index: usize, targets: &[(SourceKey, i32)]) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let mut wants_keyframe = Vec::new();
-        let Endpoint { downlink, formats, key, .. } = endpoint;
+        let Endpoint {
+            downlink,
+            formats,
+            key,
+            ..
+        } = endpoint;
         for (stream_index, stream) in &mut downlink.video {
             let target = targets
                 .iter()
@@ -257,16 +305,22 @@ impl Shard {
             let target = if formats.video { target } else { -1 };
             stream.projection.set_target(LayerIndex(target));
             let starved = stream.projection.needs_keyframe();
-            let Some(source) = self.by_source.get(&stream.source).copied() else { continue };
-            let Some(source_state) = self.sources.get_mut(source) else { continue };
-            let position = source_state
-                .subscribers
-                .iter()
-                .position(|subscriber| subscriber.endpoint == index && subscriber.stream == stream_index);
+            let Some(source) = self.by_source.get(&stream.source).copied() else {
+                continue;
+            };
+            let Some(source_state) = self.sources.get_mut(source) else {
+                continue;
+            };
+            let position = source_state.subscribers.iter().position(|subscriber| {
+                subscriber.endpoint == index && subscriber.stream == stream_index
+            });
             match (target >= 0, position) {
                 (true, None) => {
                     source_state.unsubscribe(index);
-                    source_state.subscribers.push(Subscriber { endpoint: index, stream: stream_index });
+                    source_state.subscribers.push(Subscriber {
+                        endpoint: index,
+                        stream: stream_index,
+                    });
                 }
                 (false, Some(position)) => {
                     source_state.subscribers.swap_remove(position);
@@ -278,15 +332,17 @@ impl Shard {
             }
         }
         // A slot that was rebound leaves the previous source's list.
-        let bound: Vec<(SourceKey, usize)> =
-            downlink.video.iter().map(|(stream_index, stream)| (stream.source, stream_index)).collect();
+        let bound: Vec<(SourceKey, usize)> = downlink
+            .video
+            .iter()
+            .map(|(stream_index, stream)| (stream.source, stream_index))
+            .collect();
         let (ready, key) = (downlink.is_ready(), *key);
         for (_, source) in &mut self.sources {
             if source.kind == MediaKind::Video {
                 let source_key = source.key;
                 source.subscribers.retain(|subscriber| {
-                    subscriber.endpoint != index
-                        || bound.contains(&(source_key, subscriber.stream))
+                    subscriber.endpoint != index || bound.contains(&(source_key, subscriber.stream))
                 });
             }
         }

@@ -19,13 +19,29 @@ use crate::worker::packet::MediaPacket;
 
 impl Shard {
     /// Stage 1: an SRTP packet of a local endpoint becomes a media packet.
-    pub(super) fn handle_rtp(&mut self, cx: &mut Context<'_>, index: usize, path: Path, datagram: &[u8]) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+    pub(super) fn handle_rtp(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        path: Path,
+        datagram: &[u8],
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if endpoint.visitor {
             cx.count(Counter::DropMuted);
             return;
         }
-        let Endpoint { inbound, uplink, formats, ice, last_activity, key, .. } = endpoint;
+        let Endpoint {
+            inbound,
+            uplink,
+            formats,
+            ice,
+            last_activity,
+            key,
+            ..
+        } = endpoint;
         let Some(inbound) = inbound else {
             cx.count(Counter::DropNoKeys);
             return;
@@ -64,7 +80,10 @@ impl Shard {
         if local {
             for shard in &self.setup.shards {
                 if *shard != self.worker {
-                    cx.to_worker(*shard, RingMessage::Media(self.setup.key, Arc::clone(&packet)));
+                    cx.to_worker(
+                        *shard,
+                        RingMessage::Media(self.setup.key, Arc::clone(&packet)),
+                    );
                 }
             }
         }
@@ -72,7 +91,9 @@ impl Shard {
     }
 
     fn fan_out_video(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
-        let Some(source) = self.sources.get_mut(index) else { return };
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
         let buffers = &mut *cx.buffers;
         let observed = source.observe(cx.now, packet, |old| buffers.recycle(old));
         if observed.keyframe {
@@ -90,14 +111,23 @@ impl Shard {
             self.all_need_allocation();
             self.run_allocations(cx);
         }
-        let Some(source) = self.sources.get(index) else { return };
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
         let mut requester: Option<EndpointKey> = None;
         for subscriber in &source.subscribers {
-            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else { continue };
+            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
+                continue;
+            };
             if !endpoint.downlink.is_ready() {
                 continue;
             }
-            let Endpoint { downlink, formats, key, .. } = endpoint;
+            let Endpoint {
+                downlink,
+                formats,
+                key,
+                ..
+            } = endpoint;
             if downlink.forward_video(cx, formats, subscriber.stream, packet) {
                 requester = Some(*key);
                 // Each waiting receiver counts for itself in the limiter.
@@ -118,8 +148,10 @@ impl Shard {
         if let Some(level) = packet.level
             && !source.synthetic
         {
-            let minimum =
-                self.speech.as_mut().and_then(|speech| speech.on_level(cx.now, source.owner, level));
+            let minimum = self
+                .speech
+                .as_mut()
+                .and_then(|speech| speech.on_level(cx.now, source.owner, level));
             if self.config.audio.route_loudest_only {
                 // Shards that do not detect speakers know no minimum: any level counts there.
                 let minimum = minimum.unwrap_or(0);
@@ -138,7 +170,9 @@ impl Shard {
         }
         let mut unbound = false;
         for subscriber in &self.sources[index].subscribers {
-            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else { continue };
+            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
+                continue;
+            };
             if !endpoint.downlink.is_ready() {
                 continue;
             }
@@ -146,7 +180,9 @@ impl Shard {
                 unbound = true;
                 continue;
             }
-            let Endpoint { downlink, formats, .. } = endpoint;
+            let Endpoint {
+                downlink, formats, ..
+            } = endpoint;
             downlink.forward_audio(cx, formats, subscriber.stream, packet);
         }
         if unbound {
@@ -155,20 +191,36 @@ impl Shard {
     }
 
     /// The first packet of an audio source for some receivers: gives them a stream, tells them, forwards.
-    fn bind_audio_and_forward(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
+    fn bind_audio_and_forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        packet: &Arc<MediaPacket>,
+    ) {
         for position in 0..self.sources[index].subscribers.len() {
-            let Subscriber { endpoint: receiver, stream } = self.sources[index].subscribers[position];
+            let Subscriber {
+                endpoint: receiver,
+                stream,
+            } = self.sources[index].subscribers[position];
             if stream != UNBOUND {
                 continue;
             }
-            let Some(endpoint) = self.endpoints.get_mut(receiver) else { continue };
+            let Some(endpoint) = self.endpoints.get_mut(receiver) else {
+                continue;
+            };
             if !endpoint.downlink.is_ready() {
                 continue;
             }
-            let Some(stream) = self.bind_audio(cx, index, receiver) else { continue };
-            let Some(subscriber) = self.sources[index].subscribers.get_mut(position) else { return };
+            let Some(stream) = self.bind_audio(cx, index, receiver) else {
+                continue;
+            };
+            let Some(subscriber) = self.sources[index].subscribers.get_mut(position) else {
+                return;
+            };
             subscriber.stream = stream;
-            let Endpoint { downlink, formats, .. } = &mut self.endpoints[receiver];
+            let Endpoint {
+                downlink, formats, ..
+            } = &mut self.endpoints[receiver];
             downlink.forward_audio(cx, formats, stream, packet);
         }
     }
@@ -179,8 +231,11 @@ impl Shard {
         let endpoint = self.endpoints.get_mut(receiver)?;
         let Some(slots) = &mut endpoint.slots else {
             // Without rewriting the receiver knows the source by its own SSRC.
-            if let Some((stream, _)) =
-                endpoint.downlink.audio.iter().find(|(_, stream)| stream.ssrc == primary)
+            if let Some((stream, _)) = endpoint
+                .downlink
+                .audio
+                .iter()
+                .find(|(_, stream)| stream.ssrc == primary)
             {
                 let known = &mut endpoint.downlink.audio[stream];
                 known.source = key;
@@ -205,16 +260,21 @@ impl Shard {
                 || super::is_signaled(sources, ssrc)
         };
         let streams = &mut endpoint.downlink.audio;
-        let wanted = SlotSource { key, primary_ssrc: primary };
-        let binding = slots.audio.bind(wanted, &mut self.random, taken, |random, ssrc, _| {
-            streams.insert(AudioStream {
-                source: key,
-                ssrc,
-                mid: None,
-                projection: AudioProjection::new(Start::random(random)),
-                sent: SentCounts::default(),
-            })
-        });
+        let wanted = SlotSource {
+            key,
+            primary_ssrc: primary,
+        };
+        let binding = slots
+            .audio
+            .bind(wanted, &mut self.random, taken, |random, ssrc, _| {
+                streams.insert(AudioStream {
+                    source: key,
+                    ssrc,
+                    mid: None,
+                    projection: AudioProjection::new(Start::random(random)),
+                    sent: SentCounts::default(),
+                })
+            });
         let Some(binding) = binding else {
             // It has a slot already.
             let slot = slots.audio.lookup(key)?;
@@ -247,7 +307,10 @@ impl Shard {
             video_type: None,
             mid,
         };
-        cx.event(Event::AudioSourcesMap(self.endpoints[receiver].key, vec![mapping]));
+        cx.event(Event::AudioSourcesMap(
+            self.endpoints[receiver].key,
+            vec![mapping],
+        ));
         Some(stream)
     }
 
@@ -279,9 +342,15 @@ impl Shard {
         };
         let wanted = endpoint.formats.audio
             && (source.owner != endpoint.key || source.synthetic)
-            && wants_audio(endpoint.subscription.as_ref(), &source.name, source.synthetic);
-        let position =
-            source.subscribers.iter().position(|subscriber| subscriber.endpoint == receiver);
+            && wants_audio(
+                endpoint.subscription.as_ref(),
+                &source.name,
+                source.synthetic,
+            );
+        let position = source
+            .subscribers
+            .iter()
+            .position(|subscriber| subscriber.endpoint == receiver);
         match (wanted, position) {
             (true, None) => {
                 let stream = endpoint
@@ -290,7 +359,10 @@ impl Shard {
                     .iter()
                     .find(|(_, stream)| stream.source == source.key)
                     .map_or(UNBOUND, |(stream, _)| stream);
-                source.subscribers.push(Subscriber { endpoint: receiver, stream });
+                source.subscribers.push(Subscriber {
+                    endpoint: receiver,
+                    stream,
+                });
             }
             (false, Some(position)) => {
                 source.subscribers.remove(position);
@@ -305,7 +377,9 @@ impl Shard {
         index: usize,
         subscription: crate::channel::AudioSubscription,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.subscription = Some(subscription);
         self.subscribe_to_all_audio(index);
     }
@@ -319,7 +393,9 @@ impl Shard {
         index: usize,
         requester: Option<EndpointKey>,
     ) {
-        let Some(source) = self.sources.get_mut(index) else { return };
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
         cx.count(Counter::KeyframeRequestsIn);
         if source.local_owner.is_some() {
             source.keyframes.request(cx.now, requester);
@@ -333,7 +409,10 @@ impl Shard {
             let requester = requester.unwrap_or(EndpointKey(0));
             for shard in &self.setup.shards {
                 if *shard != self.worker {
-                    cx.to_worker(*shard, RingMessage::Keyframe(self.setup.key, key, requester));
+                    cx.to_worker(
+                        *shard,
+                        RingMessage::Keyframe(self.setup.key, key, requester),
+                    );
                 }
             }
         }
@@ -346,7 +425,9 @@ impl Shard {
         source: SourceKey,
         requester: EndpointKey,
     ) {
-        let Some(index) = self.by_source.get(&source).copied() else { return };
+        let Some(index) = self.by_source.get(&source).copied() else {
+            return;
+        };
         if self.sources[index].local_owner.is_some() {
             self.request_keyframe(cx, index, Some(requester));
         }
@@ -380,20 +461,27 @@ impl Shard {
     }
 
     fn poll_keyframe_request(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(source) = self.sources.get_mut(index) else { return };
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
         let Some(owner) = source.local_owner else {
             // Ask again over the ring.
             if source.keyframes.poll(cx.now, None) {
                 let key = source.key;
                 for shard in &self.setup.shards {
                     if *shard != self.worker {
-                        cx.to_worker(*shard, RingMessage::Keyframe(self.setup.key, key, EndpointKey(0)));
+                        cx.to_worker(
+                            *shard,
+                            RingMessage::Keyframe(self.setup.key, key, EndpointKey(0)),
+                        );
                     }
                 }
             }
             return;
         };
-        let Some(endpoint) = self.endpoints.get_mut(owner) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(owner) else {
+            return;
+        };
         let rtt = endpoint.downlink.round_trip();
         if source.keyframes.poll(cx.now, rtt) {
             let primary = source.primary_ssrc();

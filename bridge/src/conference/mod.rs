@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::BridgeConfig;
+use crate::endpoint::Endpoint;
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::media::{EndpointSources, MediaFormats, MediaKind, VideoType};
 use crate::messages::{ConferenceSetup, EndpointSetup, Event};
 use crate::random::Random;
 use crate::speech::{DominantSpeaker, Loudness};
 use crate::time::Time;
-use crate::endpoint::Endpoint;
 use crate::worker::context::{Context, RouteChange};
 
 mod allocate;
@@ -143,7 +143,9 @@ impl Shard {
 
     /// Removes an endpoint and everything that points at it.
     pub fn remove_endpoint(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.try_remove(index) else { return };
+        let Some(endpoint) = self.endpoints.try_remove(index) else {
+            return;
+        };
         for path in endpoint.paths {
             cx.routes.push(RouteChange::Removed(path));
         }
@@ -169,10 +171,16 @@ impl Shard {
             .iter()
             .find(|(_, endpoint)| endpoint.key == announced.endpoint)
             .map(|(index, _)| index);
-        let old = self.by_owner.remove(&announced.endpoint).unwrap_or_default();
+        let old = self
+            .by_owner
+            .remove(&announced.endpoint)
+            .unwrap_or_default();
         let mut indices = Vec::new();
         for description in &announced.sources {
-            let kept = old.iter().copied().find(|index| self.sources[*index].key == description.key);
+            let kept = old
+                .iter()
+                .copied()
+                .find(|index| self.sources[*index].key == description.key);
             let index = kept.unwrap_or_else(|| {
                 let source =
                     Source::new(description, announced.endpoint, announced.id.clone(), local);
@@ -201,7 +209,9 @@ impl Shard {
         }
         if let Some(local) = local {
             let endpoint = &mut self.endpoints[local];
-            endpoint.uplink.set_sources(&announced.sources, endpoint.inbound.as_mut());
+            endpoint
+                .uplink
+                .set_sources(&announced.sources, endpoint.inbound.as_mut());
             self.touch(local);
         }
         for index in new {
@@ -241,7 +251,9 @@ impl Shard {
     }
 
     pub fn set_formats(&mut self, _cx: &mut Context<'_>, index: usize, formats: Arc<MediaFormats>) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.formats = crate::endpoint::formats::FormatTable::new(formats);
         endpoint.receiver.pending = true;
         self.allocate = true;
@@ -282,7 +294,9 @@ impl Shard {
         touched.sort_unstable();
         touched.dedup();
         for index in touched.drain(..) {
-            let Some(endpoint) = self.endpoints.get_mut(index) else { continue };
+            let Some(endpoint) = self.endpoints.get_mut(index) else {
+                continue;
+            };
             let deadline = endpoint.deadline();
             if deadline < endpoint.schedule.armed {
                 endpoint.schedule.armed = deadline;
@@ -300,8 +314,15 @@ impl Shard {
     fn shard_deadline(&self) -> Time {
         let speech = self.speech.as_ref().and_then(DominantSpeaker::poll_timeout);
         let waiting = self.keyframes_at.iter().map(|(at, _)| *at);
-        let requests = self.sources.iter().filter_map(|(_, source)| source.keyframes.poll_timeout());
-        waiting.chain(requests).chain(speech).min().unwrap_or(Time::FAR)
+        let requests = self
+            .sources
+            .iter()
+            .filter_map(|(_, source)| source.keyframes.poll_timeout());
+        waiting
+            .chain(requests)
+            .chain(speech)
+            .min()
+            .unwrap_or(Time::FAR)
     }
 
     /// A timer fired: for an endpoint, or [`SHARD_TIMER`].
@@ -311,7 +332,9 @@ impl Shard {
             self.handle_shard_timer(cx);
             return;
         }
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.schedule.armed = Time::FAR;
         self.touch(index);
         self.handle_ice_timer(cx, index);
@@ -341,7 +364,9 @@ impl Shard {
     }
 
     fn poll_speech(&mut self, cx: &mut Context<'_>) {
-        let Some(speech) = &mut self.speech else { return };
+        let Some(speech) = &mut self.speech else {
+            return;
+        };
         while let Some(event) = speech.poll_event() {
             cx.event(Event::DominantSpeaker(self.setup.key, event));
         }
@@ -349,7 +374,9 @@ impl Shard {
 
     /// Every `check_interval`: tells whether the endpoint became active or inactive (media-plane §1.7).
     fn check_liveness(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if cx.now < endpoint.schedule.liveness {
             return;
         }
@@ -417,6 +444,9 @@ impl Shard {
 /// Whether an SSRC is some source's: a slot must not use it.
 fn is_signaled(sources: &slab::Slab<Source>, ssrc: u32) -> bool {
     sources.iter().any(|(_, source)| {
-        source.encodings.iter().any(|known| known.ssrc == ssrc || known.rtx_ssrc == Some(ssrc))
+        source
+            .encodings
+            .iter()
+            .any(|known| known.ssrc == ssrc || known.rtx_ssrc == Some(ssrc))
     })
 }

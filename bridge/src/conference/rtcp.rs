@@ -23,8 +23,16 @@ pub(super) enum Wish {
 
 impl Shard {
     /// An SRTCP packet of a local endpoint.
-    pub(super) fn handle_rtcp(&mut self, cx: &mut Context<'_>, index: usize, path: Path, datagram: &[u8]) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+    pub(super) fn handle_rtcp(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        path: Path,
+        datagram: &[u8],
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let Some(inbound) = endpoint.inbound.as_mut() else {
             cx.count(Counter::DropNoKeys);
             return;
@@ -65,20 +73,34 @@ impl Shard {
     }
 
     fn answer_nack(&mut self, cx: &mut Context<'_>, index: usize, ssrc: u32, sequence: u16) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        let Some(stream) = endpoint.downlink.video_by_ssrc(ssrc) else { return };
-        let key = endpoint.downlink.video[stream].source;
-        let Some(source) = self.by_source.get(&key).and_then(|index| self.sources.get(*index)) else {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        let Endpoint { downlink, formats, .. } = endpoint;
+        let Some(stream) = endpoint.downlink.video_by_ssrc(ssrc) else {
+            return;
+        };
+        let key = endpoint.downlink.video[stream].source;
+        let Some(source) = self
+            .by_source
+            .get(&key)
+            .and_then(|index| self.sources.get(*index))
+        else {
+            return;
+        };
+        let Endpoint {
+            downlink, formats, ..
+        } = endpoint;
         downlink.retransmit(cx, formats, stream, sequence, &source.caches);
     }
 
     /// A PLI or FIR for one of our outgoing SSRCs: to the owner of what is on it.
     fn route_keyframe_request(&mut self, cx: &mut Context<'_>, index: usize, ssrc: u32) {
-        let Some(endpoint) = self.endpoints.get(index) else { return };
-        let Some(stream) = endpoint.downlink.video_by_ssrc(ssrc) else { return };
+        let Some(endpoint) = self.endpoints.get(index) else {
+            return;
+        };
+        let Some(stream) = endpoint.downlink.video_by_ssrc(ssrc) else {
+            return;
+        };
         let (source, requester) = (endpoint.downlink.video[stream].source, endpoint.key);
         if let Some(source) = self.by_source.get(&source).copied() {
             self.request_keyframe(cx, source, Some(requester));
@@ -86,16 +108,37 @@ impl Shard {
     }
 
     fn keep_clock(&mut self, cx: &mut Context<'_>, index: usize, ssrc: u32, ntp: u64, rtp: u32) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
-        let Some(stream) = endpoint.uplink.stream_mut(ssrc) else { return };
-        let Role::Media { source, encoding, .. } = stream.role else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
+        let Some(stream) = endpoint.uplink.stream_mut(ssrc) else {
+            return;
+        };
+        let Role::Media {
+            source, encoding, ..
+        } = stream.role
+        else {
+            return;
+        };
         stream.stream.on_sender_report(cx.now, ntp, rtp);
-        let report = SenderReportClock { ntp, rtp, arrival: cx.now };
+        let report = SenderReportClock {
+            ntp,
+            rtp,
+            arrival: cx.now,
+        };
         self.handle_remote_sender_report(source, encoding, report);
         for shard in &self.setup.shards {
             if *shard != self.worker {
                 let conference = self.setup.key;
-                cx.to_worker(*shard, RingMessage::SenderReport { conference, source, encoding, report });
+                cx.to_worker(
+                    *shard,
+                    RingMessage::SenderReport {
+                        conference,
+                        source,
+                        encoding,
+                        report,
+                    },
+                );
             }
         }
     }
@@ -117,20 +160,32 @@ impl Shard {
     /// Transport-cc feedback and NACKs that are due.
     pub(super) fn send_feedback(&mut self, cx: &mut Context<'_>, index: usize) {
         let sender = self.setup.video_ssrc;
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let now = cx.now;
-        let Endpoint { uplink, downlink, formats, .. } = endpoint;
+        let Endpoint {
+            uplink,
+            downlink,
+            formats,
+            ..
+        } = endpoint;
         if formats.transport_cc || uplink.twcc.poll_timeout().is_some() {
             let media = uplink.twcc_media_ssrc;
             self.scratch.clear();
-            while uplink.twcc.poll_feedback(now, sender, media, &mut self.scratch) {
+            while uplink
+                .twcc
+                .poll_feedback(now, sender, media, &mut self.scratch)
+            {
                 downlink.send_rtcp(cx, &self.scratch);
                 self.scratch.clear();
             }
         }
         let rtt = downlink.round_trip();
         for stream in uplink.streams_mut() {
-            let Some(nack) = &mut stream.nack else { continue };
+            let Some(nack) = &mut stream.nack else {
+                continue;
+            };
             if nack.poll_timeout().is_none_or(|at| at > now) {
                 continue;
             }
@@ -149,7 +204,9 @@ impl Shard {
     /// Sends a PLI, or a FIR to peers without PLI.
     pub(super) fn send_keyframe_request(&mut self, cx: &mut Context<'_>, owner: usize, ssrc: u32) {
         let sender = self.setup.video_ssrc;
-        let Some(endpoint) = self.endpoints.get_mut(owner) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(owner) else {
+            return;
+        };
         let mut buffer = [0; 64];
         let mut compound = Compound::new(&mut buffer);
         let written = if endpoint.formats.pli {
@@ -168,7 +225,9 @@ impl Shard {
     pub(super) fn handle_media_timers(&mut self, cx: &mut Context<'_>, index: usize) {
         self.send_feedback(cx, index);
         let now = cx.now;
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if now >= endpoint.schedule.report {
             endpoint.schedule.report = now + REPORT_INTERVAL;
             self.send_receiver_report(cx, index);
@@ -183,12 +242,16 @@ impl Shard {
             }
             self.periodic_allocation(cx, index);
         }
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if endpoint.downlink.poll_timeout().is_some_and(|at| at <= now) {
             endpoint.downlink.estimator.handle_timeout(now);
             self.after_estimate(cx, index);
         }
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if now >= endpoint.schedule.estimate_event {
             endpoint.schedule.estimate_event = now + self.config.channel.connection_stats_interval;
             if let Some(estimate) = endpoint.downlink.estimator.estimate() {
@@ -199,7 +262,9 @@ impl Shard {
 
     fn send_receiver_report(&mut self, cx: &mut Context<'_>, index: usize) {
         let (audio, video) = (self.setup.audio_ssrc, self.setup.video_ssrc);
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let mut blocks = [ReportBlock::default(); rtcp::MAX_REPORT_BLOCKS];
         for (kind, sender) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
             let mut count = 0;
@@ -237,7 +302,9 @@ impl Shard {
     /// The estimator may have changed its mind or want a probe.
     fn after_estimate(&mut self, cx: &mut Context<'_>, index: usize) {
         let threshold = self.config.allocation.estimate_change_threshold;
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let now = cx.now;
         if let Some(estimate) = endpoint.downlink.estimator.estimate()
             && endpoint.receiver.estimate.on_estimate(estimate, threshold)
@@ -249,32 +316,53 @@ impl Shard {
     }
 
     fn send_probes(&mut self, cx: &mut Context<'_>, index: usize, now: crate::time::Time) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if !endpoint.downlink.is_ready() {
             return;
         }
         while let Some(probe) = endpoint.downlink.estimator.poll_probe(now) {
-            let Endpoint { downlink, formats, .. } = endpoint;
+            let Endpoint {
+                downlink, formats, ..
+            } = endpoint;
             if !downlink.probe(cx, formats, Some(probe.cluster), probe.bytes) {
                 break;
             }
         }
         if let Some(bytes) = endpoint.downlink.estimator.poll_padding(now) {
-            let Endpoint { downlink, formats, .. } = endpoint;
+            let Endpoint {
+                downlink, formats, ..
+            } = endpoint;
             downlink.probe(cx, formats, None, bytes);
         }
     }
 }
 
 /// What the element says about its sender's own state is done here; the rest becomes a wish.
-fn read_element(cx: &mut Context<'_>, endpoint: &mut Endpoint, element: &Element<'_>, wishes: &mut Vec<Wish>) {
+fn read_element(
+    cx: &mut Context<'_>,
+    endpoint: &mut Endpoint,
+    element: &Element<'_>,
+    wishes: &mut Vec<Wish>,
+) {
     /// Wishes of one compound at most; a NACK for a whole cache fits.
     const MAX_WISHES: usize = 1_024;
     let now = cx.now;
     match element {
-        Element::SenderReport { ssrc, ntp, rtp, reports, .. } => {
+        Element::SenderReport {
+            ssrc,
+            ntp,
+            rtp,
+            reports,
+            ..
+        } => {
             if wishes.len() < MAX_WISHES && !endpoint.visitor {
-                wishes.push(Wish::Clock { ssrc: *ssrc, ntp: *ntp, rtp: *rtp });
+                wishes.push(Wish::Clock {
+                    ssrc: *ssrc,
+                    ntp: *ntp,
+                    rtp: *rtp,
+                });
             }
             for block in reports.clone() {
                 read_report_block(endpoint, now, &block);
@@ -290,7 +378,10 @@ fn read_element(cx: &mut Context<'_>, endpoint: &mut Endpoint, element: &Element
                 if wishes.len() >= MAX_WISHES {
                     break;
                 }
-                wishes.push(Wish::Nack { ssrc: *media, sequence });
+                wishes.push(Wish::Nack {
+                    ssrc: *media,
+                    sequence,
+                });
             }
         }
         Element::Pli { media, .. } => {
@@ -326,8 +417,14 @@ fn read_element(cx: &mut Context<'_>, endpoint: &mut Endpoint, element: &Element
 fn read_report_block(endpoint: &mut Endpoint, now: crate::time::Time, block: &rtcp::ReportBlock) {
     let downlink = &mut endpoint.downlink;
     downlink.reported_loss = f32::from(block.fraction_lost) / 256.0;
-    if let Some(rtt) = downlink.rtt.on_report_block(now, block.ssrc, block.last_sr, block.delay_since_last_sr) {
+    if let Some(rtt) =
+        downlink
+            .rtt
+            .on_report_block(now, block.ssrc, block.last_sr, block.delay_since_last_sr)
+    {
         downlink.estimator.on_rtt(rtt);
     }
-    downlink.estimator.on_loss_report(now, f64::from(block.fraction_lost) / 256.0);
+    downlink
+        .estimator
+        .on_loss_report(now, f64::from(block.fraction_lost) / 256.0);
 }

@@ -100,18 +100,26 @@ impl Source {
         packet: &Arc<MediaPacket>,
         recycle: impl FnMut(Arc<MediaPacket>),
     ) -> Observed {
-        let mut observed = Observed { layering_changed: false, keyframe: false };
+        let mut observed = Observed {
+            layering_changed: false,
+            keyframe: false,
+        };
         let mut temporal = 0;
         if let Some(vp8) = &packet.vp8 {
             temporal = vp8.temporal_id().unwrap_or(0);
             if vp8.is_keyframe_start() {
                 observed.keyframe = true;
                 if let Some((width, height)) = vp8.size() {
-                    observed.layering_changed |= self.set_height(packet.encoding, picture_height(width, height));
+                    observed.layering_changed |=
+                        self.set_height(packet.encoding, picture_height(width, height));
                 }
             }
         }
-        let layer = LayerKey { encoding: packet.encoding, spatial: 0, temporal };
+        let layer = LayerKey {
+            encoding: packet.encoding,
+            spatial: 0,
+            temporal,
+        };
         observed.layering_changed |= self.rates.add(now, layer, packet.size());
         if let Some(cache) = self.caches.get_mut(usize::from(packet.encoding)) {
             cache.insert(now, packet.index, Arc::clone(packet), recycle);
@@ -140,11 +148,15 @@ impl Source {
 
     /// Height of a layer by index, −1 if unknown.
     pub fn height_of(&self, index: i32) -> i32 {
-        self.layers.iter().find(|layer| layer.index == index).map_or(-1, |layer| layer.height)
+        self.layers
+            .iter()
+            .find(|layer| layer.index == index)
+            .map_or(-1, |layer| layer.height)
     }
 
     /// Removes a receiver.
     pub fn unsubscribe(&mut self, endpoint: usize) {
-        self.subscribers.retain(|subscriber| subscriber.endpoint != endpoint);
+        self.subscribers
+            .retain(|subscriber| subscriber.endpoint != endpoint);
     }
 }

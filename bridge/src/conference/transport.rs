@@ -27,10 +27,15 @@ impl Shard {
             Class::Rtp => self.handle_rtp(cx, index, path, data),
             Class::Rtcp => self.handle_rtcp(cx, index, path, data),
             Class::Dtls => {
-                let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+                let Some(endpoint) = self.endpoints.get_mut(index) else {
+                    return;
+                };
                 if endpoint.admit_dtls(cx.now) {
                     let (pool, key) = (endpoint.pool, endpoint.key);
-                    cx.to_pool(pool, PoolCommand::Datagram(key, Bytes::copy_from_slice(data)));
+                    cx.to_pool(
+                        pool,
+                        PoolCommand::Datagram(key, Bytes::copy_from_slice(data)),
+                    );
                 } else {
                     cx.count(Counter::DropDtlsLimit);
                 }
@@ -46,7 +51,9 @@ impl Shard {
         path: Path,
         message: &StunMessage<'_>,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if let Err(refusal) = endpoint.ice.handle_request(cx.now, path, message) {
             cx.count(refusal.counter());
         }
@@ -61,7 +68,9 @@ impl Shard {
         path: Path,
         message: &StunMessage<'_>,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         match endpoint.ice.handle_response(cx.now, path, message) {
             Ok(()) => endpoint.note_activity(cx.now),
             Err(refusal) => cx.count(refusal.counter()),
@@ -71,7 +80,9 @@ impl Shard {
     }
 
     pub fn set_remote_ice(&mut self, cx: &mut Context<'_>, index: usize, remote: RemoteIce) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.ice.set_remote(cx.now, remote);
         self.touch(index);
         self.drain_ice(cx, index);
@@ -84,14 +95,18 @@ impl Shard {
         generation: u32,
         credentials: Credentials,
     ) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.ice.restart(cx.now, generation, credentials);
         self.touch(index);
         self.drain_ice(cx, index);
     }
 
     pub(super) fn handle_ice_timer(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if endpoint.ice.poll_timeout().is_some_and(|at| at <= cx.now) {
             endpoint.ice.handle_timeout(cx.now);
             self.drain_ice(cx, index);
@@ -100,7 +115,9 @@ impl Shard {
 
     /// Sends what ICE wants to send and obeys its events.
     pub(super) fn drain_ice(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let mut connected = false;
         // Events first: a path must be routed before an answer to our own check can come back.
         while let Some(event) = endpoint.ice.poll_event() {
@@ -131,7 +148,10 @@ impl Shard {
                     cx.event(Event::PathChanged(endpoint.key, path));
                 }
                 IceEvent::Failed => cx.event(Event::IceFailed(endpoint.key)),
-                IceEvent::RestartEnded { generation, success } => {
+                IceEvent::RestartEnded {
+                    generation,
+                    success,
+                } => {
                     cx.event(Event::IceRestartEnded(endpoint.key, generation, success));
                 }
                 IceEvent::RoundTrip(rtt) => endpoint.downlink.ice_rtt = Some(rtt),
@@ -157,7 +177,9 @@ impl Shard {
 
     /// Another endpoint authenticated from a path that was this one's.
     pub fn path_taken(&mut self, cx: &mut Context<'_>, index: usize, path: Path) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         endpoint.ice.path_taken(cx.now, path);
         self.touch(index);
         self.drain_ice(cx, index);
@@ -165,7 +187,9 @@ impl Shard {
 
     /// Sends a datagram of the endpoint's DTLS association.
     pub fn send_dtls(&mut self, cx: &mut Context<'_>, index: usize, datagram: &[u8]) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         if let Some(path) = endpoint.ice.send_path(cx.now) {
             cx.egress.push(path, datagram, &mut endpoint.downlink.chain);
         }
@@ -173,7 +197,9 @@ impl Shard {
 
     /// The handshake is complete.
     pub fn set_keys(&mut self, cx: &mut Context<'_>, index: usize, keys: &KeyingMaterial) {
-        let Some(endpoint) = self.endpoints.get_mut(index) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
         let mut inbound = keys.inbound();
         endpoint.uplink.allow_in(&mut inbound);
         endpoint.inbound = Some(inbound);

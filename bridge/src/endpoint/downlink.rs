@@ -14,17 +14,19 @@ use crate::messages::SenderReportClock;
 use crate::projection::cache::PacketCache;
 use crate::projection::rtx::{RetransmissionBudget, RtxSender};
 use crate::projection::sent::SentRecords;
-use crate::projection::{AudioProjection, Payload, Projection, Rewrite, Start, Verdict, VideoFacts};
+use crate::projection::{
+    AudioProjection, Payload, Projection, Rewrite, Start, Verdict, VideoFacts,
+};
 use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
-use std::time::Duration;
 use crate::wire::extensions::{self, HeaderBuilder};
 use crate::wire::rtcp::{Compound, SenderInfo};
 use crate::worker::context::Context;
 use crate::worker::egress::ChainHint;
 use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
+use std::time::Duration;
 
 /// A MID such as `v12`, stored inline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,8 +38,13 @@ pub(crate) struct Mid {
 impl Mid {
     pub fn new(text: &str) -> Option<Mid> {
         let mut bytes = [0; 8];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(Mid { bytes, len: text.len() as u8 })
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        Some(Mid {
+            bytes,
+            len: text.len() as u8,
+        })
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -68,7 +75,12 @@ pub(crate) struct VideoStream {
 }
 
 impl VideoStream {
-    pub fn new(source: SourceKey, ssrc: u32, rtx_ssrc: Option<u32>, random: &mut Random) -> VideoStream {
+    pub fn new(
+        source: SourceKey,
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+        random: &mut Random,
+    ) -> VideoStream {
         VideoStream {
             source,
             ssrc,
@@ -148,7 +160,9 @@ impl Downlink {
         stream_index: usize,
         packet: &MediaPacket,
     ) -> bool {
-        let Some(stream) = self.video.get_mut(stream_index) else { return false };
+        let Some(stream) = self.video.get_mut(stream_index) else {
+            return false;
+        };
         let facts = VideoFacts {
             encoding: packet.encoding,
             index: packet.index,
@@ -159,7 +173,9 @@ impl Downlink {
         };
         let verdict = stream.projection.offer(cx.now, &facts);
         let needs_keyframe = stream.projection.needs_keyframe();
-        let Verdict::Forward(rewrite) = verdict else { return needs_keyframe };
+        let Verdict::Forward(rewrite) = verdict else {
+            return needs_keyframe;
+        };
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
             return false;
         };
@@ -175,7 +191,9 @@ impl Downlink {
             tl0picidx: rewrite.tl0picidx,
             video: true,
         };
-        stream.records.record(cx.now, packet.encoding, packet.index, &rewrite);
+        stream
+            .records
+            .record(cx.now, packet.encoding, packet.index, &rewrite);
         stream.newest = Some((payload_type, rewrite.timestamp));
         if let Some(size) = self.send(cx, formats, packet, outgoing) {
             let sent = &mut self.video[stream_index].sent;
@@ -195,9 +213,18 @@ impl Downlink {
         stream_index: usize,
         packet: &MediaPacket,
     ) {
-        let Some(stream) = self.audio.get_mut(stream_index) else { return };
-        let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else { return };
-        let Some(rewrite) = stream.projection.offer(cx.now, packet.index, packet.header.timestamp) else { return };
+        let Some(stream) = self.audio.get_mut(stream_index) else {
+            return;
+        };
+        let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
+            return;
+        };
+        let Some(rewrite) = stream
+            .projection
+            .offer(cx.now, packet.index, packet.header.timestamp)
+        else {
+            return;
+        };
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
             sequence: rewrite.sequence,
@@ -227,12 +254,16 @@ impl Downlink {
         caches: &[PacketCache],
     ) {
         let rtt = self.round_trip();
-        let Some(stream) = self.video.get_mut(stream_index) else { return };
+        let Some(stream) = self.video.get_mut(stream_index) else {
+            return;
+        };
         let Ok(resend) = stream.records.lookup_for_resend(cx.now, sequence, rtt) else {
             cx.count(Counter::NackMiss);
             return;
         };
-        let packet = caches.get(usize::from(resend.encoding)).and_then(|cache| cache.get(cx.now, resend.index));
+        let packet = caches
+            .get(usize::from(resend.encoding))
+            .and_then(|cache| cache.get(cx.now, resend.index));
         let Some(packet) = packet.cloned() else {
             cx.count(Counter::NackMiss);
             return;
@@ -241,7 +272,9 @@ impl Downlink {
             cx.count(Counter::NackBudget);
             return;
         }
-        if self.send_rtx(cx, formats, stream_index, &packet, &resend.rewrite).is_some()
+        if self
+            .send_rtx(cx, formats, stream_index, &packet, &resend.rewrite)
+            .is_some()
             && let Some(stream) = self.video.get_mut(stream_index)
         {
             stream.records.resent(cx.now, resend.rewrite.sequence);
@@ -282,7 +315,13 @@ impl Downlink {
 
     /// Sends about `bytes` of probing traffic: padding on the RTX SSRC of a stream that has sent media, as libwebrtc
     /// does (media-plane spec §2.23). False if there is no such stream.
-    pub fn probe(&mut self, cx: &mut Context<'_>, formats: &FormatTable, cluster: Option<ClusterId>, bytes: usize) -> bool {
+    pub fn probe(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        cluster: Option<ClusterId>,
+        bytes: usize,
+    ) -> bool {
         let carrier = self
             .video
             .iter()
@@ -291,7 +330,9 @@ impl Downlink {
         let Some(index) = carrier else { return false };
         let mut left = bytes;
         while left > 0 {
-            let Some(size) = self.send_padding(cx, formats, index, cluster) else { return false };
+            let Some(size) = self.send_padding(cx, formats, index, cluster) else {
+                return false;
+            };
             left = left.saturating_sub(size);
         }
         true
@@ -316,8 +357,14 @@ impl Downlink {
         let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
         let mut count = 0;
         let number;
-        if let Some(id) = formats.extension(Extension::TransportCc).filter(|_| formats.transport_cc) {
-            number = self.estimator.on_sent(cx.now, PADDING + 40, cluster).to_be_bytes();
+        if let Some(id) = formats
+            .extension(Extension::TransportCc)
+            .filter(|_| formats.transport_cc)
+        {
+            number = self
+                .estimator
+                .on_sent(cx.now, PADDING + 40, cluster)
+                .to_be_bytes();
             elements[count] = (id, &number);
             count += 1;
         }
@@ -361,7 +408,8 @@ impl Downlink {
             return None;
         };
         let payload = packet.payload();
-        let mut elements: [(u8, &[u8]); KEPT_EXTENSIONS.len() + 3] = [(0, &[]); KEPT_EXTENSIONS.len() + 3];
+        let mut elements: [(u8, &[u8]); KEPT_EXTENSIONS.len() + 3] =
+            [(0, &[]); KEPT_EXTENSIONS.len() + 3];
         let mut count = 0;
         for (kept, extension) in KEPT_EXTENSIONS.iter().enumerate() {
             if let Some(value) = packet.kept(kept)
@@ -383,7 +431,10 @@ impl Downlink {
             if outgoing.video
                 && let Some(id) = formats.extension(Extension::TransportCc)
             {
-                number = self.estimator.on_sent(cx.now, payload.len() + 40, None).to_be_bytes();
+                number = self
+                    .estimator
+                    .on_sent(cx.now, payload.len() + 40, None)
+                    .to_be_bytes();
                 elements[count] = (id, &number);
                 count += 1;
             }
@@ -402,7 +453,8 @@ impl Downlink {
         let header_len = header.write(slot, &elements[..count])?;
         let mut position = header_len;
         if let Some(original) = outgoing.original {
-            slot.get_mut(position..position + 2)?.copy_from_slice(&original.to_be_bytes());
+            slot.get_mut(position..position + 2)?
+                .copy_from_slice(&original.to_be_bytes());
             position += 2;
         }
         let end = position + payload.len();
@@ -414,7 +466,9 @@ impl Downlink {
         if let Some(vp8) = &packet.vp8 {
             vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx);
         }
-        let sealed = srtp.seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end).ok()?;
+        let sealed = srtp
+            .seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
+            .ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
         self.packets += 1;
         self.rate.add(cx.now, end);
@@ -425,14 +479,20 @@ impl Downlink {
     /// Seals and queues a compound of RTCP.
     pub fn send_rtcp(&mut self, cx: &mut Context<'_>, compound: &[u8]) -> bool {
         let Some(path) = self.path else { return false };
-        let Some(srtp) = self.srtp.as_mut() else { return false };
+        let Some(srtp) = self.srtp.as_mut() else {
+            return false;
+        };
         let Some(slot) = cx.egress.slot(PACKET_BUFFER) else {
             cx.count(Counter::DropSendFull);
             return false;
         };
-        let Some(body) = slot.get_mut(..compound.len()) else { return false };
+        let Some(body) = slot.get_mut(..compound.len()) else {
+            return false;
+        };
         body.copy_from_slice(compound);
-        let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else { return false };
+        let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else {
+            return false;
+        };
         cx.egress.commit(path, sealed, &mut self.chain);
         true
     }
@@ -451,10 +511,16 @@ impl Downlink {
             if stream.sent.packets == stream.sent.reported || count == reports.len() {
                 continue;
             }
-            let Some(encoding) = stream.projection.current_encoding() else { continue };
-            let Some(report) = clock(stream.source, encoding) else { continue };
+            let Some(encoding) = stream.projection.current_encoding() else {
+                continue;
+            };
+            let Some(report) = clock(stream.source, encoding) else {
+                continue;
+            };
             let report = report.at(now, 90_000);
-            let Some(rtp) = stream.projection.project_timestamp(encoding, report.rtp) else { continue };
+            let Some(rtp) = stream.projection.project_timestamp(encoding, report.rtp) else {
+                continue;
+            };
             stream.sent.reported = stream.sent.packets;
             reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
             count += 1;
@@ -463,16 +529,26 @@ impl Downlink {
             if stream.sent.packets == stream.sent.reported || count == reports.len() {
                 continue;
             }
-            let Some(report) = clock(stream.source, 0) else { continue };
+            let Some(report) = clock(stream.source, 0) else {
+                continue;
+            };
             let report = report.at(now, 48_000);
-            let Some(rtp) = stream.projection.project_timestamp(report.rtp) else { continue };
+            let Some(rtp) = stream.projection.project_timestamp(report.rtp) else {
+                continue;
+            };
             stream.sent.reported = stream.sent.packets;
             reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
             count += 1;
         }
         let mut buffer = [0; 64];
         for (ssrc, ntp, rtp, sent) in reports.into_iter().flatten() {
-            let info = SenderInfo { ssrc, ntp, rtp, packets: sent.packets, octets: sent.octets };
+            let info = SenderInfo {
+                ssrc,
+                ntp,
+                rtp,
+                packets: sent.packets,
+                octets: sent.octets,
+            };
             let mut compound = Compound::new(&mut buffer);
             if !compound.sender_report(&info, &[]) {
                 continue;

@@ -57,7 +57,9 @@ impl FormatTable {
         };
         let formats = Arc::clone(&table.formats);
         for (index, format) in formats.payload_types.iter().enumerate() {
-            let Some(entry) = table.by_number.get_mut(usize::from(format.number)) else { continue };
+            let Some(entry) = table.by_number.get_mut(usize::from(format.number)) else {
+                continue;
+            };
             *entry = index as u8;
             match kind_of(format.codec) {
                 Some(MediaKind::Audio) => table.audio = true,
@@ -96,29 +98,47 @@ impl FormatTable {
     pub fn received(&self, number: u8) -> Option<ReceivedFormat> {
         let format = self.entry(number)?;
         if format.codec != Codec::Rtx {
-            return Some(ReceivedFormat { codec: format.codec, original: None });
+            return Some(ReceivedFormat {
+                codec: format.codec,
+                original: None,
+            });
         }
         let associated = format.associated?;
-        let original = self.entry(associated).filter(|format| format.codec != Codec::Rtx)?;
-        Some(ReceivedFormat { codec: Codec::Rtx, original: Some((associated, original.codec)) })
+        let original = self
+            .entry(associated)
+            .filter(|format| format.codec != Codec::Rtx)?;
+        Some(ReceivedFormat {
+            codec: Codec::Rtx,
+            original: Some((associated, original.codec)),
+        })
     }
 
     /// The payload type on which this endpoint gets media that came as `number` with `codec`.
     #[inline]
     pub fn outgoing(&self, number: u8, codec: Codec) -> Option<u8> {
-        if self.entry(number).is_some_and(|format| format.codec == codec) {
+        if self
+            .entry(number)
+            .is_some_and(|format| format.codec == codec)
+        {
             return Some(number);
         }
         if let Codec::Other(_) = codec {
             return None;
         }
-        self.formats.payload_types.iter().find(|format| format.codec == codec).map(|format| format.number)
+        self.formats
+            .payload_types
+            .iter()
+            .find(|format| format.codec == codec)
+            .map(|format| format.number)
     }
 
     /// The RTX payload type for a media payload type of this endpoint.
     #[inline]
     pub fn rtx_for(&self, number: u8) -> Option<u8> {
-        self.rtx_of.get(usize::from(number)).copied().filter(|rtx| *rtx != NONE)
+        self.rtx_of
+            .get(usize::from(number))
+            .copied()
+            .filter(|rtx| *rtx != NONE)
     }
 
     fn entry(&self, number: u8) -> Option<&crate::media::PayloadType> {
@@ -148,17 +168,27 @@ mod tests {
             codec,
             clock_rate: 90_000,
             associated,
-            feedback: Feedback { transport_cc: true, pli: true, ..Feedback::default() },
+            feedback: Feedback {
+                transport_cc: true,
+                pli: true,
+                ..Feedback::default()
+            },
         }
     }
 
     fn table(payload_types: Vec<PayloadType>) -> FormatTable {
-        FormatTable::new(Arc::new(MediaFormats { payload_types, ..MediaFormats::default() }))
+        FormatTable::new(Arc::new(MediaFormats {
+            payload_types,
+            ..MediaFormats::default()
+        }))
     }
 
     #[test]
     fn payload_types_are_translated_by_codec() {
-        let receiver = table(vec![format(102, Codec::Vp8, None), format(103, Codec::Rtx, Some(102))]);
+        let receiver = table(vec![
+            format(102, Codec::Vp8, None),
+            format(103, Codec::Rtx, Some(102)),
+        ]);
         assert_eq!(receiver.outgoing(100, Codec::Vp8), Some(102));
         assert_eq!(receiver.rtx_for(102), Some(103));
         assert_eq!(receiver.outgoing(111, Codec::Opus), None);
@@ -172,6 +202,10 @@ mod tests {
             format(97, Codec::Rtx, Some(96)),
             format(98, Codec::Rtx, None),
         ]);
-        assert!([96, 97, 98].iter().all(|number| sender.received(*number).is_none()));
+        assert!(
+            [96, 97, 98]
+                .iter()
+                .all(|number| sender.received(*number).is_none())
+        );
     }
 }

@@ -184,7 +184,11 @@ impl Endpoint {
 
     /// The earliest moment at which the endpoint has something to do.
     pub fn deadline(&self) -> Time {
-        let fixed = self.schedule.report.min(self.schedule.liveness).min(self.schedule.estimate_event);
+        let fixed = self
+            .schedule
+            .report
+            .min(self.schedule.liveness)
+            .min(self.schedule.estimate_event);
         [
             self.ice.poll_timeout(),
             self.uplink.poll_timeout(),

@@ -24,7 +24,11 @@ use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     /// An encoding of a source.
-    Media { source: SourceKey, encoding: u8, kind: MediaKind },
+    Media {
+        source: SourceKey,
+        encoding: u8,
+        kind: MediaKind,
+    },
     /// Retransmissions of the media SSRC.
     Rtx { media_ssrc: u32 },
 }
@@ -97,28 +101,48 @@ impl Uplink {
         for source in sources {
             for (encoding, description) in source.encodings.iter().enumerate() {
                 let encoding = encoding as u8;
-                let media = Role::Media { source: source.key, encoding, kind: source.kind };
+                let media = Role::Media {
+                    source: source.key,
+                    encoding,
+                    kind: source.kind,
+                };
                 wanted.push((description.ssrc, media));
                 if let Some(rtx) = description.rtx_ssrc {
-                    wanted.push((rtx, Role::Rtx { media_ssrc: description.ssrc }));
+                    wanted.push((
+                        rtx,
+                        Role::Rtx {
+                            media_ssrc: description.ssrc,
+                        },
+                    ));
                 }
             }
         }
         wanted.truncate(limits::MAX_SSRCS_PER_ENDPOINT);
         let mut old = std::mem::take(&mut self.streams);
         for (ssrc, role) in wanted {
-            let kept = old.iter().position(|stream| stream.ssrc == ssrc && stream.role == role);
+            let kept = old
+                .iter()
+                .position(|stream| stream.ssrc == ssrc && stream.role == role);
             let stream = match kept {
                 Some(index) => old.swap_remove(index),
                 None => UplinkStream {
                     ssrc,
                     role,
                     stream: match role {
-                        Role::Media { kind: MediaKind::Audio, .. } => IncomingStream::new(ssrc, 48_000),
+                        Role::Media {
+                            kind: MediaKind::Audio,
+                            ..
+                        } => IncomingStream::new(ssrc, 48_000),
                         _ => IncomingStream::new(ssrc, 90_000),
                     },
-                    nack: matches!(role, Role::Media { kind: MediaKind::Video, .. })
-                        .then(NackGenerator::new),
+                    nack: matches!(
+                        role,
+                        Role::Media {
+                            kind: MediaKind::Video,
+                            ..
+                        }
+                    )
+                    .then(NackGenerator::new),
                 },
             };
             self.streams.push(stream);
@@ -141,7 +165,10 @@ impl Uplink {
 
     /// The stream of a media or RTX SSRC.
     pub fn stream_mut(&mut self, ssrc: u32) -> Option<&mut UplinkStream> {
-        let index = self.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc).ok()?;
+        let index = self
+            .streams
+            .binary_search_by_key(&ssrc, |stream| stream.ssrc)
+            .ok()?;
         self.streams.get_mut(index)
     }
 
@@ -172,7 +199,11 @@ impl Uplink {
             cx.count(Counter::DropRtpPayloadType);
             return None;
         };
-        if self.streams.binary_search_by_key(&header.ssrc, |stream| stream.ssrc).is_err() {
+        if self
+            .streams
+            .binary_search_by_key(&header.ssrc, |stream| stream.ssrc)
+            .is_err()
+        {
             cx.count(Counter::DropRtpSsrc);
             return None;
         }
@@ -230,7 +261,9 @@ impl Uplink {
         let data_start = packet.data.as_ptr() as usize;
         let mut transport_sequence = None;
         for (id, value) in extensions::elements(&header, &packet.data[..len]) {
-            let Some(extension) = extension_map.extension(id) else { continue };
+            let Some(extension) = extension_map.extension(id) else {
+                continue;
+            };
             match extension {
                 Extension::TransportCc => {
                     if let Ok(bytes) = <[u8; 2]>::try_from(value) {
@@ -255,12 +288,15 @@ impl Uplink {
             self.twcc_media_ssrc = header.ssrc;
             self.twcc.on_packet(now, sequence, header.marker);
         }
-        let mut end =
-            header.payload_end(&packet.data[..len]).map_err(|_| Some(Counter::DropRtpMalformed))?;
-        let rank = self.stream_mut(header.ssrc).map_or(0, |stream| match stream.role {
-            Role::Media { encoding, .. } => encoding,
-            Role::Rtx { .. } => 0,
-        });
+        let mut end = header
+            .payload_end(&packet.data[..len])
+            .map_err(|_| Some(Counter::DropRtpMalformed))?;
+        let rank = self
+            .stream_mut(header.ssrc)
+            .map_or(0, |stream| match stream.role {
+                Role::Media { encoding, .. } => encoding,
+                Role::Rtx { .. } => 0,
+            });
         let admitted = match kind_of(codec) {
             Some(MediaKind::Audio) => self.budget.admit_audio(now, len),
             _ => self.budget.admit_video(now, len, rank),
@@ -271,7 +307,9 @@ impl Uplink {
 
         if codec == Codec::Rtx {
             cx.count(Counter::RtxIn);
-            let original = formats.received(header.payload_type).and_then(|format| format.original);
+            let original = formats
+                .received(header.payload_type)
+                .and_then(|format| format.original);
             let Some((payload_type, original_codec)) = original else {
                 return Err(Some(Counter::DropRtpPayloadType));
             };
@@ -303,11 +341,19 @@ impl Uplink {
     ) -> Result<(), Option<Counter>> {
         let now = cx.now;
         let mute_video = self.mute_video;
-        let Ok(position) = self.streams.binary_search_by_key(&header.ssrc, |stream| stream.ssrc) else {
+        let Ok(position) = self
+            .streams
+            .binary_search_by_key(&header.ssrc, |stream| stream.ssrc)
+        else {
             return Err(Some(Counter::DropRtpSsrc));
         };
         let stream = &mut self.streams[position];
-        let Role::Media { source, encoding, kind } = stream.role else {
+        let Role::Media {
+            source,
+            encoding,
+            kind,
+        } = stream.role
+        else {
             return Err(Some(Counter::DropRtpSsrc));
         };
         if kind_of(codec) != Some(kind) {
@@ -316,7 +362,9 @@ impl Uplink {
         let arrival = if repaired {
             stream.stream.on_rtx(header.sequence)
         } else {
-            stream.stream.on_rtp(now, header.sequence, header.timestamp, size)
+            stream
+                .stream
+                .on_rtp(now, header.sequence, header.timestamp, size)
         };
         let index = match arrival {
             Arrival::New { index } => index,
@@ -331,18 +379,16 @@ impl Uplink {
             return Err(None);
         }
         let speech = match kind {
-            MediaKind::Audio => {
-                match self.gate.on_packet(level.map(|level| level.level)) {
-                    AudioVerdict::Forward(speech) => speech,
-                    refused => {
-                        stream.stream.discard(index);
-                        return Err(Some(match refused {
-                            AudioVerdict::Muted => Counter::DropMuted,
-                            _ => Counter::DropSilence,
-                        }));
-                    }
+            MediaKind::Audio => match self.gate.on_packet(level.map(|level| level.level)) {
+                AudioVerdict::Forward(speech) => speech,
+                refused => {
+                    stream.stream.discard(index);
+                    return Err(Some(match refused {
+                        AudioVerdict::Muted => Counter::DropMuted,
+                        _ => Counter::DropSilence,
+                    }));
                 }
-            }
+            },
             MediaKind::Video if mute_video => {
                 stream.stream.discard(index);
                 return Err(Some(Counter::DropMuted));
@@ -375,7 +421,10 @@ impl Uplink {
 
     /// Whether anything is wanted at `now` by the NACK generators or the feedback; the earliest deadline.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let nacks = self.streams.iter().filter_map(|stream| stream.nack.as_ref()?.poll_timeout());
+        let nacks = self
+            .streams
+            .iter()
+            .filter_map(|stream| stream.nack.as_ref()?.poll_timeout());
         nacks.chain(self.twcc.poll_timeout()).min()
     }
 

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use mio::{Poll, Waker};
 
 use crate::config::BridgeConfig;
-use crate::control::api::{ControlOutput, Notice};
 use crate::control::Control;
 use crate::control::api::Environment;
+use crate::control::api::{ControlOutput, Notice};
 use crate::ids::{EndpointKey, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, PoolCommand};
@@ -91,8 +91,16 @@ impl Bridge {
         let mut random = config.seed.map_or_else(Random::from_os, Random::from_seed);
         let config = Arc::new(config);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = config.net.workers.unwrap_or(cores).clamp(1, limits::MAX_WORKERS);
-        let pool_threads = config.net.pool_threads.unwrap_or(workers / 2).clamp(1, limits::MAX_WORKERS);
+        let workers = config
+            .net
+            .workers
+            .unwrap_or(cores)
+            .clamp(1, limits::MAX_WORKERS);
+        let pool_threads = config
+            .net
+            .pool_threads
+            .unwrap_or(workers / 2)
+            .clamp(1, limits::MAX_WORKERS);
 
         let wanted = sockets::local_addresses(&config.net)?;
         let (socket_lists, addresses) = sockets::bind_all(&wanted, workers, &config.net)?;
@@ -114,7 +122,12 @@ impl Bridge {
             inboxes.push(Inbox::new(waker));
             polls.push(poll);
         }
-        let shared = Arc::new(Shared { clock, workers: inboxes, pools, events: event_sender });
+        let shared = Arc::new(Shared {
+            clock,
+            workers: inboxes,
+            pools,
+            events: event_sender,
+        });
 
         let certificate = Arc::new(Certificate::generate(std::time::SystemTime::now())?);
         let environment = Environment {
@@ -124,13 +137,17 @@ impl Bridge {
             fingerprint: certificate.fingerprint().clone(),
         };
         let control = Control::new(Arc::clone(&config), environment, random.fork());
-        let state = State { control, waiting: (0..workers).map(|_| VecDeque::new()).collect() };
+        let state = State {
+            control,
+            waiting: (0..workers).map(|_| VecDeque::new()).collect(),
+        };
 
         let locals: Arc<[SocketAddr]> = addresses.clone().into();
         let mut threads = Vec::new();
         for (index, (sockets, poll)) in socket_lists.into_iter().zip(polls).enumerate() {
             let gso = config.net.gso && sockets.first().is_some_and(sys::has_gso);
-            let gro = config.net.gro && sockets.iter().all(|socket| sys::enable_gro(socket).is_ok());
+            let gro =
+                config.net.gro && sockets.iter().all(|socket| sys::enable_gro(socket).is_ok());
             let worker = Worker::new(
                 WorkerId(index as u8),
                 Arc::clone(&config),
@@ -139,8 +156,14 @@ impl Bridge {
                 random.fork(),
                 clock.now(),
             );
-            let thread =
-                WorkerThread { worker, sockets, poll, shared: Arc::clone(&shared), gso, gro };
+            let thread = WorkerThread {
+                worker,
+                sockets,
+                poll,
+                shared: Arc::clone(&shared),
+                gso,
+                gro,
+            };
             thread.register().map_err(BindError::Thread)?;
             threads.push(spawn(format!("worker-{index}"), move || thread.run())?);
         }
@@ -152,7 +175,9 @@ impl Bridge {
             };
             let pool = Pool::new(pool_config, clock.origin(), random.fork());
             let shared = Arc::clone(&shared);
-            threads.push(spawn(format!("handshake-{index}"), move || run_pool(pool, &receiver, &shared))?);
+            threads.push(spawn(format!("handshake-{index}"), move || {
+                run_pool(pool, &receiver, &shared)
+            })?);
         }
         let inner = Arc::new(Inner {
             shared,
@@ -163,7 +188,9 @@ impl Bridge {
             threads: Mutex::new(Vec::new()),
         });
         let weak = Arc::downgrade(&inner);
-        threads.push(spawn("control".into(), move || run_control(&weak, &event_receiver))?);
+        threads.push(spawn("control".into(), move || {
+            run_control(&weak, &event_receiver)
+        })?);
         *lock(&inner.threads) = threads;
         Ok(Bridge(inner))
     }
@@ -193,7 +220,9 @@ impl Bridge {
     pub fn stats(&self) -> Vec<WorkerStats> {
         let workers = (0..self.workers()).map(|worker| WorkerId(worker as u8));
         self.with_control(|control, _| {
-            workers.filter_map(|worker| control.worker_stats(worker).cloned()).collect()
+            workers
+                .filter_map(|worker| control.worker_stats(worker).cloned())
+                .collect()
         })
     }
 
@@ -230,21 +259,31 @@ impl Inner {
         while let Some(output) = state.control.poll_output() {
             match output {
                 ControlOutput::Worker(worker, command) => {
-                    let Some(waiting) = state.waiting.get_mut(usize::from(worker.0)) else { continue };
+                    let Some(waiting) = state.waiting.get_mut(usize::from(worker.0)) else {
+                        continue;
+                    };
                     if waiting.len() < MAX_WAITING {
                         waiting.push_back(command);
                     } else {
-                        tracing::error!(worker = worker.0, "the worker takes no commands: dropped one");
+                        tracing::error!(
+                            worker = worker.0,
+                            "the worker takes no commands: dropped one"
+                        );
                     }
                 }
                 ControlOutput::Pool(thread, command) => {
                     if let Some(pool) = self.shared.pools.get(thread)
                         && pool.try_send(command).is_err()
                     {
-                        tracing::error!(thread, "the handshake pool takes no commands: dropped one");
+                        tracing::error!(
+                            thread,
+                            "the handshake pool takes no commands: dropped one"
+                        );
                     }
                 }
-                ControlOutput::WebSocket(endpoint, text) => self.host.websocket_send(endpoint, text),
+                ControlOutput::WebSocket(endpoint, text) => {
+                    self.host.websocket_send(endpoint, text)
+                }
                 ControlOutput::CloseWebSocket(endpoint, code, reason) => {
                     self.host.websocket_close(endpoint, code, reason);
                 }
@@ -291,7 +330,9 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let Some(bridge) = bridge.upgrade() else { return };
+        let Some(bridge) = bridge.upgrade() else {
+            return;
+        };
         let mut state = lock(&bridge.state);
         if bridge.stopping.load(Ordering::SeqCst) {
             return;
@@ -310,8 +351,16 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
         }
         bridge.dispatch(&mut state);
         let stuck = state.waiting.iter().any(|waiting| !waiting.is_empty());
-        let deadline = state.control.poll_timeout().unwrap_or(Time::FAR).min(next_stats);
-        wait = if stuck { Duration::from_millis(1) } else { (deadline - now).min(STATS_INTERVAL) };
+        let deadline = state
+            .control
+            .poll_timeout()
+            .unwrap_or(Time::FAR)
+            .min(next_stats);
+        wait = if stuck {
+            Duration::from_millis(1)
+        } else {
+            (deadline - now).min(STATS_INTERVAL)
+        };
     }
 }
 
@@ -320,8 +369,14 @@ fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
     let mut waiting: VecDeque<PoolOutput> = VecDeque::new();
     loop {
         let now = shared.clock.now();
-        let deadline = pool.poll_timeout().map_or(Duration::from_secs(1), |at| at - now);
-        let wait = if waiting.is_empty() { deadline } else { Duration::from_millis(1).min(deadline) };
+        let deadline = pool
+            .poll_timeout()
+            .map_or(Duration::from_secs(1), |at| at - now);
+        let wait = if waiting.is_empty() {
+            deadline
+        } else {
+            Duration::from_millis(1).min(deadline)
+        };
         match commands.recv_timeout(wait) {
             Ok(PoolCommand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(command) => pool.handle(shared.clock.now(), command),
@@ -335,7 +390,9 @@ fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
             waiting.push_back(output);
         }
         for _ in 0..waiting.len() {
-            let Some(output) = waiting.pop_front() else { break };
+            let Some(output) = waiting.pop_front() else {
+                break;
+            };
             let refused = match output {
                 PoolOutput::Worker(worker, command) => {
                     shared.send_command(worker, command).err().map(|command| {
@@ -344,9 +401,11 @@ fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
                             .then_some(PoolOutput::Worker(worker, command))
                     })
                 }
-                PoolOutput::Event(event) => {
-                    shared.events.try_send(event).err().map(|error| Some(PoolOutput::Event(error.into_inner())))
-                }
+                PoolOutput::Event(event) => shared
+                    .events
+                    .try_send(event)
+                    .err()
+                    .map(|error| Some(PoolOutput::Event(error.into_inner()))),
             };
             if let Some(Some(output)) = refused {
                 waiting.push_front(output);
@@ -357,7 +416,10 @@ fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BindError> {
-    std::thread::Builder::new().name(name).spawn(body).map_err(BindError::Thread)
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(BindError::Thread)
 }
 
 /// A panic while the lock was held does not make what it protects unusable: the control plane's own state is checked
@@ -367,7 +429,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn report_receive_buffer(sockets: &[Vec<std::net::UdpSocket>], wanted: usize) {
-    let Some(socket) = sockets.first().and_then(|list| list.first()) else { return };
+    let Some(socket) = sockets.first().and_then(|list| list.first()) else {
+        return;
+    };
     let given = sockets::receive_buffer(socket);
     if given < wanted {
         tracing::warn!(

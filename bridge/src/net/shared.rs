@@ -71,7 +71,9 @@ pub(super) struct Shared {
 impl Shared {
     /// Puts a message into a worker's ring; false if it is full.
     pub fn send_ring(&self, to: WorkerId, from: WorkerId, message: RingMessage) -> bool {
-        let Some(inbox) = self.workers.get(usize::from(to.0)) else { return false };
+        let Some(inbox) = self.workers.get(usize::from(to.0)) else {
+            return false;
+        };
         let accepted = inbox.ring.push((from, message)).is_ok();
         inbox.wake();
         accepted
@@ -79,7 +81,9 @@ impl Shared {
 
     /// Puts a command into a worker's queue; gives it back if the queue is full.
     pub fn send_command(&self, to: WorkerId, command: Command) -> Result<(), Command> {
-        let Some(inbox) = self.workers.get(usize::from(to.0)) else { return Ok(()) };
+        let Some(inbox) = self.workers.get(usize::from(to.0)) else {
+            return Ok(());
+        };
         let outcome = inbox.commands.push(command);
         inbox.wake();
         outcome

@@ -13,7 +13,9 @@ use crate::limits;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// An address could not be bound.
-    #[error("can not bind UDP {address}: {source}. Is another bridge running on this port, and does the address belong to this machine?")]
+    #[error(
+        "can not bind UDP {address}: {source}. Is another bridge running on this port, and does the address belong to this machine?"
+    )]
     Bind {
         /// Which.
         address: SocketAddr,
@@ -21,7 +23,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// There is nothing to bind.
-    #[error("no usable network address found: connect an interface or name addresses to bind explicitly")]
+    #[error(
+        "no usable network address found: connect an interface or name addresses to bind explicitly"
+    )]
     NoAddress,
     /// Interfaces could not be listed.
     #[error("can not list network interfaces: {0}")]
@@ -54,7 +58,10 @@ pub fn interface_addresses() -> Result<Vec<IpAddr>, BindError> {
 /// The addresses to bind.
 pub(super) fn local_addresses(config: &NetConfig) -> Result<Vec<SocketAddr>, BindError> {
     let addresses: Vec<SocketAddr> = if config.bind.is_empty() {
-        interface_addresses()?.into_iter().map(|ip| SocketAddr::new(ip, config.port)).collect()
+        interface_addresses()?
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, config.port))
+            .collect()
     } else {
         config.bind.clone()
     };
@@ -77,11 +84,14 @@ pub(super) fn bind_all(
     for address in addresses {
         let mut actual = *address;
         for list in &mut sockets {
-            let socket = bind(actual, config)
-                .map_err(|source| BindError::Bind { address: actual, source })?;
-            actual = socket
-                .local_addr()
-                .map_err(|source| BindError::Bind { address: actual, source })?;
+            let socket = bind(actual, config).map_err(|source| BindError::Bind {
+                address: actual,
+                source,
+            })?;
+            actual = socket.local_addr().map_err(|source| BindError::Bind {
+                address: actual,
+                source,
+            })?;
             list.push(socket);
         }
         bound.push(actual);
@@ -90,7 +100,11 @@ pub(super) fn bind_all(
 }
 
 fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -110,7 +124,9 @@ fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<UdpSocket> {
 /// The receive buffer that the kernel really gave, in bytes.
 pub(super) fn receive_buffer(socket: &UdpSocket) -> usize {
     // The kernel reports twice what it uses for payload.
-    socket2::SockRef::from(socket).recv_buffer_size().map_or(0, |size| size / 2)
+    socket2::SockRef::from(socket)
+        .recv_buffer_size()
+        .map_or(0, |size| size / 2)
 }
 
 #[cfg(test)]
@@ -123,7 +139,11 @@ mod tests {
         let (sockets, bound) = bind_all(&addresses, 3, &NetConfig::default()).expect("binds");
         assert_eq!(sockets.len(), 3);
         assert_ne!(bound[0].port(), 0);
-        assert!(sockets.iter().all(|list| list[0].local_addr().ok() == Some(bound[0])));
+        assert!(
+            sockets
+                .iter()
+                .all(|list| list[0].local_addr().ok() == Some(bound[0]))
+        );
     }
 
     #[test]

@@ -33,9 +33,17 @@ struct Control([u8; CONTROL_BYTES]);
 /// Turns off path MTU discovery so that forged ICMP can not change what is sent (T12).
 pub fn ignore_path_mtu(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
     let (level, option, value) = if ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+        (
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_OMIT,
+        )
     } else {
-        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+        (
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_OMIT,
+        )
     };
     set_int(socket.as_raw_fd(), level, option, value)
 }
@@ -51,7 +59,12 @@ pub fn has_gso(socket: &impl AsRawFd) -> bool {
     set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
 
-fn set_int(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set_int(
+    fd: RawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the pointer and length describe one live c_int.
     let result = unsafe {
         libc::setsockopt(
@@ -62,7 +75,11 @@ fn set_int(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_in
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Buffers for receiving.
@@ -140,7 +157,9 @@ impl ReceiveBatch {
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len == 0 {
                 continue;
             }
-            let Some(source) = to_address(&self.names[index]) else { continue };
+            let Some(source) = to_address(&self.names[index]) else {
+                continue;
+            };
             let data = &self.buffers[index * self.size..index * self.size + len];
             match segment_size(&header.msg_hdr) {
                 Some(segment) if segment > 0 && segment < len => {
@@ -162,7 +181,9 @@ fn segment_size(header: &libc::msghdr) -> Option<usize> {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
             if (*control).cmsg_level == libc::SOL_UDP && (*control).cmsg_type == libc::UDP_GRO {
-                let value = libc::CMSG_DATA(control).cast::<libc::c_int>().read_unaligned();
+                let value = libc::CMSG_DATA(control)
+                    .cast::<libc::c_int>()
+                    .read_unaligned();
                 return usize::try_from(value).ok();
             }
             control = libc::CMSG_NXTHDR(header, control);
@@ -243,9 +264,9 @@ impl SendBatch {
                 let (mut count, mut bytes) = (1, first.len());
                 // All segments but the last must be equally long.
                 while count < limit {
-                    let Some(next) = datagrams
-                        .next_if(|next| next.len() <= first.len() && bytes + next.len() <= MAX_TRAIN_BYTES)
-                    else {
+                    let Some(next) = datagrams.next_if(|next| {
+                        next.len() <= first.len() && bytes + next.len() <= MAX_TRAIN_BYTES
+                    }) else {
                         break;
                     };
                     self.push_vector(next);
@@ -300,7 +321,9 @@ impl SendBatch {
                 (*control).cmsg_level = libc::SOL_UDP;
                 (*control).cmsg_type = libc::UDP_SEGMENT;
                 (*control).cmsg_len = libc::CMSG_LEN(mem::size_of::<u16>() as u32) as _;
-                libc::CMSG_DATA(control).cast::<u16>().write_unaligned(segment as u16);
+                libc::CMSG_DATA(control)
+                    .cast::<u16>()
+                    .write_unaligned(segment as u16);
                 header.msg_controllen = libc::CMSG_SPACE(mem::size_of::<u16>() as u32) as _;
             }
         } else {
@@ -336,7 +359,12 @@ impl SendBatch {
                 continue;
             }
             let (count, _) = self.sizes[next];
-            if count > 1 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)) {
+            if count > 1
+                && matches!(
+                    error.raw_os_error(),
+                    Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP)
+                )
+            {
                 sent.gso_failed = true;
                 self.send_singly(socket, next, sent);
             } else {
@@ -358,7 +386,10 @@ impl SendBatch {
             // SAFETY: msg_iov walks over the vectors that belong to this message.
             let (result, len) = unsafe {
                 let len = (*header.msg_iov).iov_len;
-                (libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT), len)
+                (
+                    libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT),
+                    len,
+                )
             };
             if result >= 0 {
                 sent.datagrams += 1;
@@ -385,12 +416,8 @@ fn to_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
             libc::AF_INET6 => {
                 let v6 = &*pointer.cast::<libc::sockaddr_in6>();
                 let ip = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                let address = SocketAddrV6::new(
-                    ip,
-                    u16::from_be(v6.sin6_port),
-                    0,
-                    v6.sin6_scope_id,
-                );
+                let address =
+                    SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id);
                 Some(match ip.to_ipv4_mapped() {
                     Some(v4) => SocketAddrV4::new(v4, address.port()).into(),
                     None => address.into(),
@@ -407,22 +434,30 @@ fn from_address(address: SocketAddr, storage: &mut libc::sockaddr_storage) -> li
     unsafe {
         match address {
             SocketAddr::V4(v4) => {
-                pointer.cast::<libc::sockaddr_in>().write(libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                    sin_zero: [0; 8],
-                });
+                pointer
+                    .cast::<libc::sockaddr_in>()
+                    .write(libc::sockaddr_in {
+                        sin_family: libc::AF_INET as libc::sa_family_t,
+                        sin_port: v4.port().to_be(),
+                        sin_addr: libc::in_addr {
+                            s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                        },
+                        sin_zero: [0; 8],
+                    });
                 mem::size_of::<libc::sockaddr_in>() as libc::socklen_t
             }
             SocketAddr::V6(v6) => {
-                pointer.cast::<libc::sockaddr_in6>().write(libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: v6.port().to_be(),
-                    sin6_flowinfo: 0,
-                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                    sin6_scope_id: v6.scope_id(),
-                });
+                pointer
+                    .cast::<libc::sockaddr_in6>()
+                    .write(libc::sockaddr_in6 {
+                        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                        sin6_port: v6.port().to_be(),
+                        sin6_flowinfo: 0,
+                        sin6_addr: libc::in6_addr {
+                            s6_addr: v6.ip().octets(),
+                        },
+                        sin6_scope_id: v6.scope_id(),
+                    });
                 mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t
             }
         }
@@ -480,12 +515,19 @@ mod tests {
 
     #[test]
     fn datagrams_arrive_whole_and_in_order_with_and_without_offloads() {
-        let expected: Vec<Vec<u8>> =
-            SIZES.iter().enumerate().map(|(index, size)| vec![index as u8; *size]).collect();
+        let expected: Vec<Vec<u8>> = SIZES
+            .iter()
+            .enumerate()
+            .map(|(index, size)| vec![index as u8; *size])
+            .collect();
         for ipv6 in [false, true] {
             for gso in [false, true] {
                 for gro in [false, true] {
-                    assert_eq!(exchange(ipv6, gso, gro, &SIZES), expected, "{ipv6} {gso} {gro}");
+                    assert_eq!(
+                        exchange(ipv6, gso, gro, &SIZES),
+                        expected,
+                        "{ipv6} {gso} {gro}"
+                    );
                 }
             }
         }
@@ -502,14 +544,20 @@ mod tests {
     fn more_messages_than_one_call_takes_are_all_sent() {
         let (sender, receiver) = (loopback(false), loopback(false));
         let mut egress = Egress::new();
-        let path = Path { socket: SocketId(0), remote: receiver.local_addr().expect("bound") };
+        let path = Path {
+            socket: SocketId(0),
+            remote: receiver.local_addr().expect("bound"),
+        };
         // A new hint each time: every datagram is a message of its own.
         for _ in 0..3 * SEND_BATCH {
             assert!(egress.push(path, b"x", &mut ChainHint::default()));
         }
         let sent = SendBatch::new().send(&sender, SocketId(0), &egress, true);
         assert_eq!(sent.datagrams, 3 * SEND_BATCH as u64);
-        assert_eq!(SendBatch::new().send(&sender, SocketId(1), &egress, true), Sent::default());
+        assert_eq!(
+            SendBatch::new().send(&sender, SocketId(1), &egress, true),
+            Sent::default()
+        );
     }
 
     #[test]

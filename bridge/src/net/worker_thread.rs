@@ -38,7 +38,9 @@ impl WorkerThread {
     pub fn register(&self) -> std::io::Result<()> {
         for (index, socket) in self.sockets.iter().enumerate() {
             let fd = socket.as_raw_fd();
-            self.poll.registry().register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
+            self.poll
+                .registry()
+                .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
         }
         Ok(())
     }
@@ -74,11 +76,15 @@ impl WorkerThread {
                 }
             }
             for _ in 0..MESSAGES_PER_TURN {
-                let Some((from, message)) = inbox.ring.pop() else { break };
+                let Some((from, message)) = inbox.ring.pop() else {
+                    break;
+                };
                 self.worker.handle_ring(now, from, message);
             }
             for _ in 0..MESSAGES_PER_TURN {
-                let Some(command) = inbox.commands.pop() else { break };
+                let Some(command) = inbox.commands.pop() else {
+                    break;
+                };
                 stop |= matches!(command, Command::Stop);
                 self.worker.handle_command(now, command);
             }
@@ -132,8 +138,12 @@ impl WorkerThread {
             return;
         }
         for index in 0..self.sockets.len() {
-            let sent =
-                send.send(&self.sockets[index], SocketId(index as u8), self.worker.egress(), self.gso);
+            let sent = send.send(
+                &self.sockets[index],
+                SocketId(index as u8),
+                self.worker.egress(),
+                self.gso,
+            );
             if sent.gso_failed {
                 tracing::warn!(
                     worker = self.worker.id().0,
@@ -168,8 +178,12 @@ impl WorkerThread {
         }
         let mut refused = 0;
         for _ in 0..out.pool.len() {
-            let Some((thread, command)) = out.pool.pop_front() else { break };
-            let Some(queue) = shared.pools.get(thread) else { continue };
+            let Some((thread, command)) = out.pool.pop_front() else {
+                break;
+            };
+            let Some(queue) = shared.pools.get(thread) else {
+                continue;
+            };
             if let Err(error) = queue.try_send(command) {
                 match error.into_inner() {
                     PoolCommand::Datagram(..) => refused += 1,

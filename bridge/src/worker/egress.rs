@@ -56,7 +56,13 @@ pub struct Mark(usize);
 impl Egress {
     /// An empty batch.
     pub fn new() -> Egress {
-        Egress { arena: Vec::new(), used: 0, slots: Vec::new(), chains: Vec::new(), turn: 1 }
+        Egress {
+            arena: Vec::new(),
+            used: 0,
+            slots: Vec::new(),
+            chains: Vec::new(),
+            turn: 1,
+        }
     }
 
     /// Room for one datagram of up to `len` bytes; `None` if the batch is full. Nothing is sent until
@@ -82,7 +88,11 @@ impl Egress {
     #[inline]
     pub fn commit(&mut self, path: Path, len: usize, hint: &mut ChainHint) {
         let index = self.slots.len() as u32;
-        self.slots.push(Slot { start: self.used as u32, len: len as u16, next: NONE });
+        self.slots.push(Slot {
+            start: self.used as u32,
+            len: len as u16,
+            next: NONE,
+        });
         self.used += len;
         if hint.turn == self.turn
             && let Some(chain) = self.chains.get_mut(hint.index as usize)
@@ -92,8 +102,15 @@ impl Egress {
             chain.last = index;
             return;
         }
-        *hint = ChainHint { turn: self.turn, index: self.chains.len() as u32 };
-        self.chains.push(Chain { path, first: index, last: index });
+        *hint = ChainHint {
+            turn: self.turn,
+            index: self.chains.len() as u32,
+        };
+        self.chains.push(Chain {
+            path,
+            first: index,
+            last: index,
+        });
     }
 
     /// Copies `datagram` in; false if the batch is full.
@@ -154,9 +171,15 @@ impl Egress {
 
     /// Chains in the order of their first datagram: each a path and its datagrams.
     pub fn chains(&self) -> impl Iterator<Item = (Path, Datagrams<'_>)> {
-        self.chains
-            .iter()
-            .map(|chain| (chain.path, Datagrams { egress: self, next: chain.first }))
+        self.chains.iter().map(|chain| {
+            (
+                chain.path,
+                Datagrams {
+                    egress: self,
+                    next: chain.first,
+                },
+            )
+        })
     }
 
     /// Empties the batch and begins the next turn.
@@ -192,7 +215,10 @@ mod tests {
     use crate::ids::SocketId;
 
     fn path(port: u16) -> Path {
-        Path { socket: SocketId(0), remote: ([127, 0, 0, 1], port).into() }
+        Path {
+            socket: SocketId(0),
+            remote: ([127, 0, 0, 1], port).into(),
+        }
     }
 
     fn content(egress: &Egress) -> Vec<(u16, Vec<Vec<u8>>)> {
@@ -211,7 +237,10 @@ mod tests {
         egress.push(path(1), b"three", &mut a);
         assert_eq!(
             content(&egress),
-            vec![(1, vec![b"one".to_vec(), b"three".to_vec()]), (2, vec![b"two".to_vec()])]
+            vec![
+                (1, vec![b"one".to_vec(), b"three".to_vec()]),
+                (2, vec![b"two".to_vec()])
+            ]
         );
         egress.clear();
         assert!(egress.is_empty());
@@ -238,7 +267,10 @@ mod tests {
         egress.push(path(2), b"drop", &mut b);
         egress.rewind(mark);
         egress.push(path(1), b"more", &mut a);
-        let all: Vec<_> = content(&egress).into_iter().flat_map(|(_, list)| list).collect();
+        let all: Vec<_> = content(&egress)
+            .into_iter()
+            .flat_map(|(_, list)| list)
+            .collect();
         assert_eq!(all, vec![b"keep".to_vec(), b"more".to_vec()]);
     }
 
@@ -247,7 +279,9 @@ mod tests {
         let mut egress = Egress::new();
         let mut hint = ChainHint::default();
         let datagram = [0u8; 1_000];
-        let accepted = (0..20_000).filter(|_| egress.push(path(1), &datagram, &mut hint)).count();
+        let accepted = (0..20_000)
+            .filter(|_| egress.push(path(1), &datagram, &mut hint))
+            .count();
         assert!(accepted <= MAX_DATAGRAMS && egress.bytes() <= ARENA_BYTES);
         assert!(egress.slot(1_000_000_000).is_none());
     }

@@ -202,7 +202,9 @@ impl Worker {
                     self.counters.count(Counter::DropStunUnknownUfrag);
                     return;
                 };
-                let found = std::str::from_utf8(local).ok().and_then(|ufrag| self.by_ufrag.get(ufrag));
+                let found = std::str::from_utf8(local)
+                    .ok()
+                    .and_then(|ufrag| self.by_ufrag.get(ufrag));
                 if let Some(at) = found {
                     let at = *at;
                     self.enter(now, at.shard, |shard, cx| {
@@ -252,13 +254,24 @@ impl Worker {
         }
         self.counters.count(Counter::HandedOver);
         let data = Bytes::copy_from_slice(data);
-        self.out.rings.push_back((worker, RingMessage::Datagram { path, received: now, data }));
+        self.out.rings.push_back((
+            worker,
+            RingMessage::Datagram {
+                path,
+                received: now,
+                data,
+            },
+        ));
     }
 
     /// A message from another worker.
     pub fn handle_ring(&mut self, now: Time, from: WorkerId, message: RingMessage) {
         match message {
-            RingMessage::Datagram { path, received, data } => {
+            RingMessage::Datagram {
+                path,
+                received,
+                data,
+            } => {
                 // The arrival time is the other worker's; both read the same clock.
                 self.dispatch(received.max(Time::ZERO).min(now), path, &data, false);
             }
@@ -273,19 +286,27 @@ impl Worker {
                 }
             }
             RingMessage::Route(path, false) => {
-                if matches!(self.routes.get(&path), Some(Route::Worker(worker)) if *worker == from) {
+                if matches!(self.routes.get(&path), Some(Route::Worker(worker)) if *worker == from)
+                {
                     self.routes.remove(&path);
                 }
             }
             RingMessage::Media(conference, packet) => {
                 if let Some(shard) = self.by_conference.get(&conference) {
                     let shard = *shard;
-                    self.enter(now, shard, |shard, cx| shard.handle_remote_media(cx, packet));
+                    self.enter(now, shard, |shard, cx| {
+                        shard.handle_remote_media(cx, packet)
+                    });
                 } else {
                     self.buffers.recycle(packet);
                 }
             }
-            RingMessage::SenderReport { conference, source, encoding, report } => {
+            RingMessage::SenderReport {
+                conference,
+                source,
+                encoding,
+                report,
+            } => {
                 if let Some(shard) = self.by_conference.get(&conference) {
                     let shard = *shard;
                     self.enter(now, shard, |shard, _| {
@@ -309,16 +330,23 @@ impl Worker {
         match command {
             Command::Conference(setup) => self.set_conference(now, setup),
             Command::RemoveConference(key) => {
-                let Some(index) = self.by_conference.get(&key).copied() else { return };
+                let Some(index) = self.by_conference.get(&key).copied() else {
+                    return;
+                };
                 let endpoints = self.enter(now, index, |shard, _| shard.endpoint_indices());
                 for endpoint in endpoints.unwrap_or_default() {
                     self.enter(now, index, |shard, cx| shard.remove_endpoint(cx, endpoint));
-                    self.apply_routes(EndpointRef { shard: index, endpoint });
+                    self.apply_routes(EndpointRef {
+                        shard: index,
+                        endpoint,
+                    });
                 }
                 self.remove_conference(key);
             }
             Command::AddEndpoint(setup) => {
-                let Some(shard) = self.by_conference.get(&setup.conference).copied() else { return };
+                let Some(shard) = self.by_conference.get(&setup.conference).copied() else {
+                    return;
+                };
                 let (key, id, sockets) = (setup.key, self.id, Arc::clone(&self.sockets));
                 let random = self.random.fork();
                 let added = self.enter(now, shard, |shard, cx| {
@@ -331,8 +359,12 @@ impl Worker {
                 }
             }
             Command::RemoveEndpoint(key) => {
-                let Some(at) = self.by_endpoint.remove(&key) else { return };
-                self.enter(now, at.shard, |shard, cx| shard.remove_endpoint(cx, at.endpoint));
+                let Some(at) = self.by_endpoint.remove(&key) else {
+                    return;
+                };
+                self.enter(now, at.shard, |shard, cx| {
+                    shard.remove_endpoint(cx, at.endpoint)
+                });
                 self.apply_routes(at);
             }
             Command::Sources(conference, sources) => {
@@ -353,30 +385,48 @@ impl Worker {
             }
             Command::CollectStats => {
                 let stats = self.stats(now);
-                self.out.events.push_back(Event::Stats(self.id, Box::new(stats)));
+                self.out
+                    .events
+                    .push_back(Event::Stats(self.id, Box::new(stats)));
             }
             Command::Stop => {}
             Command::Formats(key, formats) => {
-                self.with_endpoint(now, key, |shard, cx, index| shard.set_formats(cx, index, formats));
+                self.with_endpoint(now, key, |shard, cx, index| {
+                    shard.set_formats(cx, index, formats)
+                });
             }
-            Command::ForceMute { endpoint, audio, video } => {
+            Command::ForceMute {
+                endpoint,
+                audio,
+                video,
+            } => {
                 self.with_endpoint(now, endpoint, |shard, _, index| {
                     shard.set_force_mute(index, audio, video);
                 });
             }
             Command::RemoteIce(key, remote) => {
-                self.with_endpoint(now, key, |shard, cx, index| shard.set_remote_ice(cx, index, remote));
+                self.with_endpoint(now, key, |shard, cx, index| {
+                    shard.set_remote_ice(cx, index, remote)
+                });
             }
-            Command::RestartIce { endpoint, generation, credentials } => {
+            Command::RestartIce {
+                endpoint,
+                generation,
+                credentials,
+            } => {
                 self.with_endpoint(now, endpoint, |shard, cx, index| {
                     shard.restart_ice(cx, index, generation, credentials);
                 });
             }
             Command::SendDtls(key, datagram) => {
-                self.with_endpoint(now, key, |shard, cx, index| shard.send_dtls(cx, index, &datagram));
+                self.with_endpoint(now, key, |shard, cx, index| {
+                    shard.send_dtls(cx, index, &datagram)
+                });
             }
             Command::Keys(key, keys) => {
-                self.with_endpoint(now, key, |shard, cx, index| shard.set_keys(cx, index, &keys));
+                self.with_endpoint(now, key, |shard, cx, index| {
+                    shard.set_keys(cx, index, &keys)
+                });
             }
             Command::ReceiverConstraints(key, constraints) => {
                 self.with_endpoint(now, key, |shard, cx, index| {
@@ -387,7 +437,9 @@ impl Worker {
                 self.with_endpoint(now, key, |shard, _, index| shard.set_last_n(index, last_n));
             }
             Command::InitialLastN(key, last_n) => {
-                self.with_endpoint(now, key, |shard, _, index| shard.set_initial_last_n(index, last_n));
+                self.with_endpoint(now, key, |shard, _, index| {
+                    shard.set_initial_last_n(index, last_n)
+                });
             }
             Command::AudioSubscription(key, subscription) => {
                 self.with_endpoint(now, key, |shard, cx, index| {
@@ -409,7 +461,9 @@ impl Worker {
             if !self.shards.contains(at.shard) {
                 continue;
             }
-            self.enter(now, at.shard, |shard, cx| shard.handle_timer(cx, at.endpoint));
+            self.enter(now, at.shard, |shard, cx| {
+                shard.handle_timer(cx, at.endpoint)
+            });
             self.apply_routes(at);
         }
         self.due = due;
@@ -424,11 +478,19 @@ impl Worker {
             }
             self.enter(now, index, |shard, cx| shard.end_turn(cx));
             // A panic in there removed it.
-            let Some(shard) = self.shards.get_mut(index) else { continue };
+            let Some(shard) = self.shards.get_mut(index) else {
+                continue;
+            };
             shard.clear_dirty();
             let timers = &mut self.timers;
             shard.take_deadlines(|endpoint, deadline| {
-                timers.schedule(token_of(EndpointRef { shard: index, endpoint }), deadline);
+                timers.schedule(
+                    token_of(EndpointRef {
+                        shard: index,
+                        endpoint,
+                    }),
+                    deadline,
+                );
             });
         }
         self.dirty = dirty;
@@ -450,7 +512,9 @@ impl Worker {
     }
 
     fn remove_conference(&mut self, key: ConferenceKey) {
-        let Some(index) = self.by_conference.remove(&key) else { return };
+        let Some(index) = self.by_conference.remove(&key) else {
+            return;
+        };
         self.shards.try_remove(index);
         self.by_endpoint.retain(|_, at| at.shard != index);
     }
@@ -514,7 +578,9 @@ impl Worker {
                 self.remove_conference(key);
                 // The shard's own lists can not be trusted after a panic: search the tables.
                 self.forget_routes(index);
-                self.out.events.push_back(Event::ConferenceFailed(key, self.id));
+                self.out
+                    .events
+                    .push_back(Event::ConferenceFailed(key, self.id));
                 None
             }
         }
@@ -565,7 +631,9 @@ impl Worker {
         self.route_changes = changes;
         // A path has one owner: whoever authenticated last (T05).
         for (other, path) in taken {
-            self.enter(self.now, other.shard, |shard, cx| shard.path_taken(cx, other.endpoint, path));
+            self.enter(self.now, other.shard, |shard, cx| {
+                shard.path_taken(cx, other.endpoint, path)
+            });
             self.apply_routes(other);
         }
     }
@@ -591,7 +659,9 @@ impl Worker {
         for worker in 0..self.workers {
             let worker = WorkerId(worker as u8);
             if worker != self.id && self.out.rings.len() < limits::WORKER_RING {
-                self.out.rings.push_back((worker, RingMessage::Route(path, known)));
+                self.out
+                    .rings
+                    .push_back((worker, RingMessage::Route(path, known)));
             }
         }
     }
@@ -614,5 +684,8 @@ fn token_of(at: EndpointRef) -> Token {
 }
 
 fn at_of(token: Token) -> EndpointRef {
-    EndpointRef { shard: (token.0 >> 32) as usize, endpoint: (token.0 & 0xFFFF_FFFF) as usize }
+    EndpointRef {
+        shard: (token.0 >> 32) as usize,
+        endpoint: (token.0 & 0xFFFF_FFFF) as usize,
+    }
 }

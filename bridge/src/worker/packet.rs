@@ -8,8 +8,11 @@ use crate::wire::rtp::RtpHeader;
 use crate::wire::vp8::Vp8Descriptor;
 
 /// Extensions that go on to receivers as they came.
-pub const KEPT_EXTENSIONS: [Extension; 3] =
-    [Extension::AudioLevel, Extension::VideoOrientation, Extension::DependencyDescriptor];
+pub const KEPT_EXTENSIONS: [Extension; 3] = [
+    Extension::AudioLevel,
+    Extension::VideoOrientation,
+    Extension::DependencyDescriptor,
+];
 
 /// Plaintext RTP packet with what was found out about it once.
 #[derive(Clone)]
@@ -75,7 +78,8 @@ impl MediaPacket {
         if len == 0 {
             return None;
         }
-        self.data.get(usize::from(start)..usize::from(start) + usize::from(len))
+        self.data
+            .get(usize::from(start)..usize::from(start) + usize::from(len))
     }
 
     /// Header and payload, in bytes: what counts as its size.

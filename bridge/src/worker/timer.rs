@@ -42,7 +42,10 @@ impl TimerWheel {
 
     /// Fires `token` at the first tick that is not before `deadline`.
     pub fn schedule(&mut self, token: Token, deadline: Time) {
-        let tick = deadline.as_micros().div_ceil(TICK_MICROS).max(self.current + 1);
+        let tick = deadline
+            .as_micros()
+            .div_ceil(TICK_MICROS)
+            .max(self.current + 1);
         self.insert(Entry { token, tick });
         self.len += 1;
     }
@@ -52,8 +55,8 @@ impl TimerWheel {
         if ahead < SLOTS as u64 {
             self.near[(entry.tick % SLOTS as u64) as usize].push(entry);
         } else {
-            let block = (entry.tick / SLOTS as u64)
-                .min(self.current / SLOTS as u64 + SLOTS as u64 - 1);
+            let block =
+                (entry.tick / SLOTS as u64).min(self.current / SLOTS as u64 + SLOTS as u64 - 1);
             self.far[(block % SLOTS as u64) as usize].push(entry);
         }
     }
@@ -87,7 +90,10 @@ impl TimerWheel {
                 let block = ((self.current / SLOTS as u64) % SLOTS as u64) as usize;
                 let parked = std::mem::take(&mut self.far[block]);
                 for entry in &parked {
-                    self.insert(Entry { tick: entry.tick.max(self.current), ..*entry });
+                    self.insert(Entry {
+                        tick: entry.tick.max(self.current),
+                        ..*entry
+                    });
                 }
                 // Keep the allocation for the next round.
                 let mut parked = parked;
@@ -136,7 +142,10 @@ mod tests {
         while let Some(next) = wheel.next() {
             wheel.expire(next, usize::MAX, &mut due);
             for token in due.drain(..) {
-                assert!(fired[token.0 as usize].replace(next).is_none(), "fired twice");
+                assert!(
+                    fired[token.0 as usize].replace(next).is_none(),
+                    "fired twice"
+                );
             }
         }
         for (deadline, token) in expected {
