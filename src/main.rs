@@ -97,9 +97,10 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         Random::from_os(),
     );
     let app = demo::router(demo.clone());
+    let informed = demo.clone();
     tokio::spawn(async move {
         while let Some(notice) = notices.recv().await {
-            demo.notice(&notice);
+            informed.notice(&notice);
         }
     });
 
@@ -111,7 +112,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         // Open websockets do not hold up the end.
         () = async { ended().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
     }
-    tracing::info!("stopping");
+    tracing::info!(participants = demo.participants(), "stopping");
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| error.to_string())
