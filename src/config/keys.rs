@@ -586,8 +586,9 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
         period,
     );
     if config.health.timeout <= config.health.interval {
-        let key = ["videobridge.health.interval", "videobridge.health.timeout"];
-        key.map(|key| r.error(key, "health.timeout must be longer than health.interval"));
+        for key in ["videobridge.health.interval", "videobridge.health.timeout"] {
+            r.error(key, "health.timeout must be longer than health.interval");
+        }
     }
     let longest = &mut config.shutdown.graceful_max_duration;
     r.set(
