@@ -1,6 +1,134 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
-#[allow(dead_code)]
+mod cli;
 mod demo;
+mod host;
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use causeway_bridge::Bridge;
+use causeway_bridge::config::BridgeConfig;
+use causeway_bridge::random::Random;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Cli;
+use crate::host::{BridgeAccess, DaemonHost};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Exit code for a configuration that can not be used (EX_CONFIG).
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(message) = start_logging(&cli.log) {
+        eprintln!("causeway: {message}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("http")
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("causeway: can not start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run_demo(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("causeway: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(filter: &str) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        format!("--log {filter}: {error}. Try info, debug or causeway_bridge=debug")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    Ok(())
+}
+
+/// The bridge with its demo, until a signal ends it.
+async fn run_demo(cli: &Cli) -> Result<(), String> {
+    let mut config = BridgeConfig::default();
+    config.net.bind = if cli.udp.is_empty() {
+        vec![([127, 0, 0, 1], config.net.port).into()]
+    } else {
+        cli.udp.clone()
+    };
+    config.net.workers = cli.workers;
+    if let Some(spill_after) = cli.spill_after {
+        config.net.spill_after = spill_after.max(1);
+    }
+    config.ice.allow_loopback_remotes = true;
+
+    let (daemon_host, mut notices) = DaemonHost::new();
+    let bridge = Bridge::start(config, daemon_host).map_err(|error| error.to_string())?;
+    let access = Arc::new(BridgeAccess(bridge.clone()));
+    let listener = TcpListener::bind(cli.http).await.map_err(|error| {
+        format!(
+            "can not serve HTTP on {}: {error}. Choose another address with --http",
+            cli.http
+        )
+    })?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let options = demo::DemoOptions {
+        loopback: address.ip().is_loopback(),
+        hosts: cli.host.clone(),
+        websocket_prefix: None,
+    };
+    let demo = demo::Demo::new(
+        Arc::new(demo::OnControl(access)),
+        options,
+        Random::from_os(),
+    );
+    let app = demo::router(demo.clone());
+    let informed = demo.clone();
+    tokio::spawn(async move {
+        while let Some(notice) = notices.recv().await {
+            informed.notice(&notice);
+        }
+    });
+
+    println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
+    tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
+    let served = axum::serve(listener, app).with_graceful_shutdown(ended());
+    tokio::select! {
+        outcome = served => outcome.map_err(|error| error.to_string())?,
+        // Open websockets do not hold up the end.
+        () = async { ended().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
+    }
+    tracing::info!(participants = demo.participants(), "stopping");
+    tokio::task::spawn_blocking(move || bridge.stop())
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+async fn ended() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "can not listen for SIGTERM");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -75,6 +75,8 @@ counters! {
     DropEventFull,
     /// Dropped: send batch full.
     DropSendFull,
+    /// Receive calls that failed.
+    ReceiveErrors,
     /// Send calls that the kernel refused.
     SendErrors,
     /// RTP packets accepted from endpoints.

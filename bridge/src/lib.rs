@@ -12,9 +12,11 @@
 pub mod allocation;
 pub mod cc;
 pub mod channel;
+pub(crate) mod conference;
 pub mod config;
 pub mod control;
 pub mod counters;
+pub mod endpoint;
 pub mod ids;
 pub mod limits;
 pub mod media;
@@ -33,3 +35,5 @@ pub mod transport;
 pub mod units;
 pub mod wire;
 pub mod worker;
+
+pub use net::Bridge;

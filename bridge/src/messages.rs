@@ -253,3 +253,18 @@ pub struct SenderReportClock {
     /// When it arrived.
     pub arrival: Time,
 }
+
+impl SenderReportClock {
+    /// The same clock at `now`, for an RTP clock of `rate` Hz: the pair stays on its line, and no two reports made
+    /// from one are equal.
+    pub fn at(&self, now: Time, rate: u32) -> SenderReportClock {
+        let elapsed = (now - self.arrival).as_micros();
+        SenderReportClock {
+            ntp: self.ntp.wrapping_add(((elapsed << 32) / 1_000_000) as u64),
+            rtp: self
+                .rtp
+                .wrapping_add((elapsed * u128::from(rate) / 1_000_000) as u32),
+            arrival: now,
+        }
+    }
+}

@@ -29,6 +29,7 @@ mod events;
 mod formats;
 mod guard;
 mod names;
+mod on_control;
 mod rooms;
 mod sfu;
 mod wire;
@@ -45,6 +46,7 @@ use axum::routing::{get, post};
 use causeway_bridge::control::api::Notice;
 use causeway_bridge::random::Random;
 
+pub use on_control::{ControlAccess, OnControl};
 pub use sfu::Sfu;
 
 /// Bounds of the demo. They keep one careless or hostile page from filling the bridge.

@@ -1,1 +1,444 @@
-//! Sockets, clocks, threads, rings.
+//! Sockets, clocks, threads, queues: everything that is not deterministic lives here.
+//!
+//! [`Bridge::start`] binds the sockets and starts the threads: one per worker, a few for handshakes, one that feeds
+//! events to the control plane. Whoever holds a [`Bridge`] reaches the control plane with
+//! [`Bridge::with_control`].
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use mio::{Poll, Waker};
+
+use crate::config::BridgeConfig;
+use crate::control::Control;
+use crate::control::api::Environment;
+use crate::control::api::{ControlOutput, Notice};
+use crate::ids::{EndpointKey, WorkerId};
+use crate::limits;
+use crate::messages::{Command, Event, PoolCommand};
+use crate::random::Random;
+use crate::stats::WorkerStats;
+use crate::time::Time;
+use crate::transport::pool::{Pool, PoolConfig, PoolOutput};
+use crate::transport::secure::Certificate;
+use crate::worker::Worker;
+
+mod shared;
+mod sockets;
+mod sys;
+mod worker_thread;
+
+pub use self::shared::Clock;
+pub use self::sockets::{BindError, interface_addresses};
+
+use self::shared::{Inbox, Shared};
+use self::worker_thread::{WAKE, WorkerThread};
+
+/// What the bridge needs from the program around it. All methods are called with the control plane locked: they must
+/// only queue.
+pub trait Host: Send + Sync {
+    /// Text for an endpoint's websocket.
+    fn websocket_send(&self, endpoint: EndpointKey, text: Arc<str>);
+    /// The endpoint's websocket must close with this code and reason.
+    fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str);
+    /// Something happened that an embedder may want to know.
+    fn notice(&self, notice: &Notice);
+}
+
+/// A host without websockets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHost;
+
+impl Host for NoHost {
+    fn websocket_send(&self, _: EndpointKey, _: Arc<str>) {}
+    fn websocket_close(&self, _: EndpointKey, _: u16, _: &'static str) {}
+    fn notice(&self, _: &Notice) {}
+}
+
+/// A running bridge. Dropping the last handle stops it.
+#[derive(Clone)]
+pub struct Bridge(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    host: Arc<dyn Host>,
+    addresses: Vec<SocketAddr>,
+    stopping: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct State {
+    control: Control,
+    /// Commands that did not fit into a worker's queue, in order.
+    waiting: Vec<VecDeque<Command>>,
+}
+
+/// Commands kept for a worker whose queue is full; beyond this the worker is taken for dead and they are dropped.
+const MAX_WAITING: usize = 1 << 17;
+/// Period of statistics.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Bridge {
+    /// Binds and starts.
+    pub fn start(config: BridgeConfig, host: Arc<dyn Host>) -> Result<Bridge, BindError> {
+        let clock = Clock::start();
+        let mut random = config.seed.map_or_else(Random::from_os, Random::from_seed);
+        let config = Arc::new(config);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = config
+            .net
+            .workers
+            .unwrap_or(cores)
+            .clamp(1, limits::MAX_WORKERS);
+        let pool_threads = config
+            .net
+            .pool_threads
+            .unwrap_or(workers / 2)
+            .clamp(1, limits::MAX_WORKERS);
+
+        let wanted = sockets::local_addresses(&config.net)?;
+        let (socket_lists, addresses) = sockets::bind_all(&wanted, workers, &config.net)?;
+        report_receive_buffer(&socket_lists, config.net.receive_buffer);
+
+        let (event_sender, event_receiver) = crossbeam_channel::bounded(limits::CONTROL_EVENTS);
+        let mut pool_receivers = Vec::new();
+        let mut pools = Vec::new();
+        for _ in 0..pool_threads {
+            let (sender, receiver) = crossbeam_channel::bounded(limits::POOL_QUEUE);
+            pools.push(sender);
+            pool_receivers.push(receiver);
+        }
+        let mut polls = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in 0..workers {
+            let poll = Poll::new().map_err(BindError::Thread)?;
+            let waker = Waker::new(poll.registry(), WAKE).map_err(BindError::Thread)?;
+            inboxes.push(Inbox::new(waker));
+            polls.push(poll);
+        }
+        let shared = Arc::new(Shared {
+            clock,
+            workers: inboxes,
+            pools,
+            events: event_sender,
+        });
+
+        let certificate = Arc::new(Certificate::generate(std::time::SystemTime::now())?);
+        let environment = Environment {
+            workers,
+            pool_threads,
+            locals: addresses.clone(),
+            fingerprint: certificate.fingerprint().clone(),
+        };
+        let control = Control::new(Arc::clone(&config), environment, random.fork());
+        let state = State {
+            control,
+            waiting: (0..workers).map(|_| VecDeque::new()).collect(),
+        };
+
+        let locals: Arc<[SocketAddr]> = addresses.clone().into();
+        let mut threads = Vec::new();
+        for (index, (sockets, poll)) in socket_lists.into_iter().zip(polls).enumerate() {
+            let gso = config.net.gso && sockets.first().is_some_and(sys::has_gso);
+            let gro =
+                config.net.gro && sockets.iter().all(|socket| sys::enable_gro(socket).is_ok());
+            let worker = Worker::new(
+                WorkerId(index as u8),
+                Arc::clone(&config),
+                Arc::clone(&locals),
+                workers,
+                random.fork(),
+                clock.now(),
+            );
+            let thread = WorkerThread {
+                worker,
+                sockets,
+                poll,
+                shared: Arc::clone(&shared),
+                gso,
+                gro,
+            };
+            thread.register().map_err(BindError::Thread)?;
+            threads.push(spawn(format!("worker-{index}"), move || thread.run())?);
+        }
+        for (index, receiver) in pool_receivers.into_iter().enumerate() {
+            let pool_config = PoolConfig {
+                certificate: Arc::clone(&certificate),
+                profiles: config.transport.srtp_profiles.clone(),
+                accept_sha1: config.transport.accept_sha1_fingerprints,
+            };
+            let pool = Pool::new(pool_config, clock.origin(), random.fork());
+            let shared = Arc::clone(&shared);
+            threads.push(spawn(format!("handshake-{index}"), move || {
+                run_pool(pool, &receiver, &shared)
+            })?);
+        }
+        let inner = Arc::new(Inner {
+            shared,
+            state: Mutex::new(state),
+            host,
+            addresses,
+            stopping: AtomicBool::new(false),
+            threads: Mutex::new(Vec::new()),
+        });
+        let weak = Arc::downgrade(&inner);
+        threads.push(spawn("control".into(), move || {
+            run_control(&weak, &event_receiver)
+        })?);
+        *lock(&inner.threads) = threads;
+        Ok(Bridge(inner))
+    }
+
+    /// The bound addresses.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.0.shared.workers.len()
+    }
+
+    /// The bridge's clock.
+    pub fn clock(&self) -> Clock {
+        self.0.shared.clock
+    }
+
+    /// Runs `f` on the control plane and carries out what it asks for. Requests are served in the order in which
+    /// they get here.
+    pub fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.0.with_control(f)
+    }
+
+    /// What each worker last reported, at most about a second old.
+    pub fn stats(&self) -> Vec<WorkerStats> {
+        let workers = (0..self.workers()).map(|worker| WorkerId(worker as u8));
+        self.with_control(|control, _| {
+            workers
+                .filter_map(|worker| control.worker_stats(worker).cloned())
+                .collect()
+        })
+    }
+
+    /// Stops all threads and waits for them. Endpoints are not told.
+    pub fn stop(&self) {
+        for worker in 0..self.workers() {
+            self.0.send_until_taken(WorkerId(worker as u8));
+        }
+        for pool in &self.0.shared.pools {
+            let _ = pool.send(PoolCommand::Stop);
+        }
+        // The control thread sees it within a second.
+        self.0.stopping.store(true, Ordering::SeqCst);
+        let threads = std::mem::take(&mut *lock(&self.0.threads));
+        let me = std::thread::current().id();
+        for thread in threads {
+            if thread.thread().id() != me {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R {
+        let mut state = lock(&self.state);
+        let result = f(&mut state.control, self.shared.clock.now());
+        self.dispatch(&mut state);
+        result
+    }
+
+    /// Sends what the control plane wants sent. Runs under its lock, so the order is kept.
+    fn dispatch(&self, state: &mut State) {
+        while let Some(output) = state.control.poll_output() {
+            match output {
+                ControlOutput::Worker(worker, command) => {
+                    let Some(waiting) = state.waiting.get_mut(usize::from(worker.0)) else {
+                        continue;
+                    };
+                    if waiting.len() < MAX_WAITING {
+                        waiting.push_back(command);
+                    } else {
+                        tracing::error!(
+                            worker = worker.0,
+                            "the worker takes no commands: dropped one"
+                        );
+                    }
+                }
+                ControlOutput::Pool(thread, command) => {
+                    if let Some(pool) = self.shared.pools.get(thread)
+                        && pool.try_send(command).is_err()
+                    {
+                        tracing::error!(
+                            thread,
+                            "the handshake pool takes no commands: dropped one"
+                        );
+                    }
+                }
+                ControlOutput::WebSocket(endpoint, text) => {
+                    self.host.websocket_send(endpoint, text)
+                }
+                ControlOutput::CloseWebSocket(endpoint, code, reason) => {
+                    self.host.websocket_close(endpoint, code, reason);
+                }
+                ControlOutput::Notice(notice) => self.host.notice(&notice),
+            }
+        }
+        for (worker, waiting) in state.waiting.iter_mut().enumerate() {
+            while let Some(command) = waiting.pop_front() {
+                if let Err(command) = self.shared.send_command(WorkerId(worker as u8), command) {
+                    waiting.push_front(command);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send_until_taken(&self, worker: WorkerId) {
+        let mut command = Command::Stop;
+        while let Err(refused) = self.shared.send_command(worker, command) {
+            command = refused;
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for worker in 0..self.shared.workers.len() {
+            self.send_until_taken(WorkerId(worker as u8));
+        }
+        for pool in &self.shared.pools {
+            let _ = pool.try_send(PoolCommand::Stop);
+        }
+    }
+}
+
+/// Feeds events and time to the control plane until the bridge is gone.
+fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
+    let mut next_stats = Time::ZERO;
+    let mut wait = Duration::ZERO;
+    loop {
+        let first = match events.recv_timeout(wait) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let Some(bridge) = bridge.upgrade() else {
+            return;
+        };
+        let mut state = lock(&bridge.state);
+        if bridge.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let now = bridge.shared.clock.now();
+        // A bounded number per round, so that requests get the lock in between.
+        for event in first.into_iter().chain(events.try_iter().take(256)) {
+            state.control.handle_event(now, event);
+        }
+        if state.control.poll_timeout().is_some_and(|at| at <= now) {
+            state.control.handle_timeout(now);
+        }
+        if now >= next_stats {
+            next_stats = now + STATS_INTERVAL;
+            state.control.collect_stats();
+        }
+        bridge.dispatch(&mut state);
+        let stuck = state.waiting.iter().any(|waiting| !waiting.is_empty());
+        let deadline = state
+            .control
+            .poll_timeout()
+            .unwrap_or(Time::FAR)
+            .min(next_stats);
+        wait = if stuck {
+            Duration::from_millis(1)
+        } else {
+            (deadline - now).min(STATS_INTERVAL)
+        };
+    }
+}
+
+/// Runs one thread of the handshake pool until [`PoolCommand::Stop`].
+fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
+    let mut waiting: VecDeque<PoolOutput> = VecDeque::new();
+    loop {
+        let now = shared.clock.now();
+        let deadline = pool
+            .poll_timeout()
+            .map_or(Duration::from_secs(1), |at| at - now);
+        let wait = if waiting.is_empty() {
+            deadline
+        } else {
+            Duration::from_millis(1).min(deadline)
+        };
+        match commands.recv_timeout(wait) {
+            Ok(PoolCommand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(command) => pool.handle(shared.clock.now(), command),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = shared.clock.now();
+        if pool.poll_timeout().is_some_and(|at| at <= now) {
+            pool.handle_timeout(now);
+        }
+        while let Some(output) = pool.poll_output() {
+            waiting.push_back(output);
+        }
+        for _ in 0..waiting.len() {
+            let Some(output) = waiting.pop_front() else {
+                break;
+            };
+            let refused = match output {
+                PoolOutput::Worker(worker, command) => {
+                    shared.send_command(worker, command).err().map(|command| {
+                        // A lost DTLS datagram is sent again by its timer; keys are not.
+                        (!matches!(command, Command::SendDtls(..)))
+                            .then_some(PoolOutput::Worker(worker, command))
+                    })
+                }
+                PoolOutput::Event(event) => shared
+                    .events
+                    .try_send(event)
+                    .err()
+                    .map(|error| Some(PoolOutput::Event(error.into_inner()))),
+            };
+            if let Some(Some(output)) = refused {
+                waiting.push_front(output);
+                break;
+            }
+        }
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BindError> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(BindError::Thread)
+}
+
+/// A panic while the lock was held does not make what it protects unusable: the control plane's own state is checked
+/// where it is used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report_receive_buffer(sockets: &[Vec<std::net::UdpSocket>], wanted: usize) {
+    let Some(socket) = sockets.first().and_then(|list| list.first()) else {
+        return;
+    };
+    let given = sockets::receive_buffer(socket);
+    if given < wanted {
+        tracing::warn!(
+            wanted,
+            given,
+            "the kernel gives a smaller socket receive buffer than configured: raise net.core.rmem_max and \
+             net.core.wmem_max with sysctl to avoid loss under load"
+        );
+    }
+}

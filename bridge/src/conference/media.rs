@@ -1,0 +1,491 @@
+//! The way of a media packet: received, observed, fanned out. One function per stage, in order.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::source::{Subscriber, UNBOUND};
+use crate::counters::Counter;
+use crate::endpoint::Endpoint;
+use crate::endpoint::downlink::{AudioStream, Mid, SentCounts};
+use crate::ids::{EndpointKey, Path, SourceKey};
+use crate::media::MediaKind;
+use crate::messages::{Event, RingMessage};
+use crate::projection::slots::SlotSource;
+use crate::projection::{AudioProjection, Start};
+use crate::speech::{is_routed, wants_audio};
+use crate::time::Time;
+use crate::worker::context::Context;
+use crate::worker::packet::MediaPacket;
+
+impl Shard {
+    /// Stage 1: an SRTP packet of a local endpoint becomes a media packet.
+    pub(super) fn handle_rtp(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        path: Path,
+        datagram: &[u8],
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
+        if endpoint.visitor {
+            cx.count(Counter::DropMuted);
+            return;
+        }
+        let Endpoint {
+            inbound,
+            uplink,
+            formats,
+            ice,
+            last_activity,
+            key,
+            ..
+        } = endpoint;
+        let Some(inbound) = inbound else {
+            cx.count(Counter::DropNoKeys);
+            return;
+        };
+        let now = cx.now;
+        let mut moved = false;
+        let packet = uplink.receive(cx, *key, formats, inbound, datagram, || {
+            *last_activity = Some(now);
+            moved = ice.note_authenticated_media(now, path);
+        });
+        if moved {
+            self.drain_ice(cx, index);
+        }
+        self.touch(index);
+        self.send_feedback(cx, index);
+        if let Some(packet) = packet {
+            self.deliver(cx, packet, true);
+        }
+    }
+
+    /// Stage 1 for packets that another worker opened.
+    pub fn handle_remote_media(&mut self, cx: &mut Context<'_>, packet: Arc<MediaPacket>) {
+        self.deliver(cx, packet, false);
+    }
+
+    /// Stage 2: take note, keep for retransmission, fan out, hand to the other shards.
+    fn deliver(&mut self, cx: &mut Context<'_>, packet: Arc<MediaPacket>, local: bool) {
+        let Some(source) = self.by_source.get(&packet.source).copied() else {
+            cx.buffers.recycle(packet);
+            return;
+        };
+        match self.sources[source].kind {
+            MediaKind::Audio => self.fan_out_audio(cx, source, &packet),
+            MediaKind::Video => self.fan_out_video(cx, source, &packet),
+        }
+        if local {
+            for shard in &self.setup.shards {
+                if *shard != self.worker {
+                    cx.tell_worker(
+                        *shard,
+                        RingMessage::Media(self.setup.key, Arc::clone(&packet)),
+                    );
+                }
+            }
+        }
+        cx.buffers.recycle(packet);
+    }
+
+    fn fan_out_video(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
+        let buffers = &mut *cx.buffers;
+        let observed = source.observe(cx.now, packet, |old| buffers.recycle(old));
+        if observed.keyframe {
+            source.keyframes.on_keyframe(cx.now);
+            if let Some(owner) = source.local_owner
+                && let Some(endpoint) = self.endpoints.get_mut(owner)
+                && let Some(stream) = endpoint.uplink.stream_mut(packet.header.ssrc)
+                && let Some(nack) = &mut stream.nack
+            {
+                nack.on_keyframe(packet.original);
+            }
+        }
+        if observed.layering_changed {
+            // Before the decision about this packet (allocation spec §7.5 rule 5).
+            self.all_need_allocation();
+            self.run_allocations(cx);
+        }
+        let Some(source) = self.sources.get(index) else {
+            return;
+        };
+        let mut requester: Option<EndpointKey> = None;
+        for subscriber in &source.subscribers {
+            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
+                continue;
+            };
+            if !endpoint.downlink.is_ready() {
+                continue;
+            }
+            let Endpoint {
+                downlink,
+                formats,
+                key,
+                ..
+            } = endpoint;
+            if downlink.forward_video(cx, formats, subscriber.stream, packet) {
+                requester = Some(*key);
+                // Each waiting receiver counts for itself in the limiter.
+                self.waiting.push(*key);
+            }
+        }
+        if requester.is_some() {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            for key in waiting.drain(..) {
+                self.request_keyframe(cx, index, Some(key));
+            }
+            self.waiting = waiting;
+        }
+    }
+
+    fn fan_out_audio(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
+        let source = &self.sources[index];
+        if let Some(level) = packet.level
+            && !source.synthetic
+        {
+            let minimum = self
+                .speech
+                .as_mut()
+                .and_then(|speech| speech.on_level(cx.now, source.owner, level));
+            if self.config.audio.route_loudest_only {
+                // Shards that do not detect speakers know no minimum: any level counts there.
+                let minimum = minimum.unwrap_or(0);
+                let rank = self.loudness.on_level(cx.now, source.owner, level, minimum);
+                let dominant = self.order.first() == Some(&source.owner);
+                let named = self.endpoints.iter().any(|(_, endpoint)| {
+                    endpoint
+                        .subscription
+                        .as_ref()
+                        .is_some_and(|subscription| subscription.include.contains(&source.name))
+                });
+                if !is_routed(&self.config.audio, rank, dominant, named, false) {
+                    return;
+                }
+            }
+        }
+        let mut unbound = false;
+        for subscriber in &self.sources[index].subscribers {
+            let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
+                continue;
+            };
+            if !endpoint.downlink.is_ready() {
+                continue;
+            }
+            if subscriber.stream == UNBOUND {
+                unbound = true;
+                continue;
+            }
+            let Endpoint {
+                downlink, formats, ..
+            } = endpoint;
+            downlink.forward_audio(cx, formats, subscriber.stream, packet);
+        }
+        if unbound {
+            self.bind_audio_and_forward(cx, index, packet);
+        }
+    }
+
+    /// The first packet of an audio source for some receivers: gives them a stream, tells them, forwards.
+    fn bind_audio_and_forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        packet: &Arc<MediaPacket>,
+    ) {
+        for position in 0..self.sources[index].subscribers.len() {
+            let Subscriber {
+                endpoint: receiver,
+                stream,
+            } = self.sources[index].subscribers[position];
+            if stream != UNBOUND {
+                continue;
+            }
+            let Some(endpoint) = self.endpoints.get_mut(receiver) else {
+                continue;
+            };
+            if !endpoint.downlink.is_ready() {
+                continue;
+            }
+            let Some(stream) = self.bind_audio(cx, index, receiver) else {
+                continue;
+            };
+            let Some(subscriber) = self.sources[index].subscribers.get_mut(position) else {
+                return;
+            };
+            subscriber.stream = stream;
+            let Endpoint {
+                downlink, formats, ..
+            } = &mut self.endpoints[receiver];
+            downlink.forward_audio(cx, formats, stream, packet);
+        }
+    }
+
+    fn bind_audio(&mut self, cx: &mut Context<'_>, index: usize, receiver: usize) -> Option<usize> {
+        let source = &self.sources[index];
+        let (key, primary) = (source.key, source.primary_ssrc());
+        let endpoint = self.endpoints.get_mut(receiver)?;
+        let Some(slots) = &mut endpoint.slots else {
+            // Without rewriting the receiver knows the source by its own SSRC.
+            if let Some((stream, _)) = endpoint
+                .downlink
+                .audio
+                .iter()
+                .find(|(_, stream)| stream.ssrc == primary)
+            {
+                let known = &mut endpoint.downlink.audio[stream];
+                known.source = key;
+                known.projection.rebind();
+                return Some(stream);
+            }
+            return Some(endpoint.downlink.audio.insert(AudioStream {
+                source: key,
+                ssrc: primary,
+                mid: None,
+                projection: AudioProjection::new(Start::random(&mut self.random)),
+                sent: SentCounts::default(),
+            }));
+        };
+        let sources = &self.sources;
+        let video = &slots.video;
+        let setup = &self.setup;
+        let taken = |ssrc: u32| {
+            ssrc == setup.audio_ssrc
+                || ssrc == setup.video_ssrc
+                || video.by_ssrc(ssrc).is_some()
+                || super::is_signaled(sources, ssrc)
+        };
+        let streams = &mut endpoint.downlink.audio;
+        let wanted = SlotSource {
+            key,
+            primary_ssrc: primary,
+        };
+        let binding = slots
+            .audio
+            .bind(wanted, &mut self.random, taken, |random, ssrc, _| {
+                streams.insert(AudioStream {
+                    source: key,
+                    ssrc,
+                    mid: None,
+                    projection: AudioProjection::new(Start::random(random)),
+                    sent: SentCounts::default(),
+                })
+            });
+        let Some(binding) = binding else {
+            // It has a slot already.
+            let slot = slots.audio.lookup(key)?;
+            return slots.audio.slots().get(slot).map(|slot| slot.state);
+        };
+        let slot = slots.audio.slots().get(binding.slot)?;
+        let (stream, ssrc) = (slot.state, slot.ssrc());
+        let mid = endpoint.mid_demux.then(|| slot.mid().to_owned());
+        let state = endpoint.downlink.audio.get_mut(stream)?;
+        state.mid = mid.as_deref().and_then(Mid::new);
+        let previous = std::mem::replace(&mut state.source, key);
+        if binding.reused || previous != key {
+            state.projection.rebind();
+            if let Some(previous) = self.by_source.get(&previous)
+                && let Some(previous) = self.sources.get_mut(*previous)
+            {
+                for subscriber in &mut previous.subscribers {
+                    if subscriber.endpoint == receiver {
+                        subscriber.stream = UNBOUND;
+                    }
+                }
+            }
+        }
+        let source = &self.sources[index];
+        let mapping = crate::channel::SourceMapping {
+            source: source.name.clone(),
+            owner: source.owner_id.clone(),
+            ssrc,
+            rtx: None,
+            video_type: None,
+            mid,
+        };
+        cx.event(Event::AudioSourcesMap(
+            self.endpoints[receiver].key,
+            vec![mapping],
+        ));
+        Some(stream)
+    }
+
+    /// Recomputes which audio sources a receiver gets.
+    pub(super) fn subscribe_to_all_audio(&mut self, receiver: usize) {
+        let indices: Vec<usize> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.kind == MediaKind::Audio)
+            .map(|(index, _)| index)
+            .collect();
+        for index in indices {
+            self.subscribe_audio(index, receiver);
+        }
+    }
+
+    /// Recomputes who gets an audio source.
+    pub(super) fn subscribe_all_to_audio(&mut self, index: usize) {
+        for receiver in self.endpoint_indices() {
+            self.subscribe_audio(index, receiver);
+        }
+    }
+
+    fn subscribe_audio(&mut self, index: usize, receiver: usize) {
+        let (Some(source), Some(endpoint)) =
+            (self.sources.get_mut(index), self.endpoints.get(receiver))
+        else {
+            return;
+        };
+        let wanted = endpoint.formats.audio
+            && (source.owner != endpoint.key || source.synthetic)
+            && wants_audio(
+                endpoint.subscription.as_ref(),
+                &source.name,
+                source.synthetic,
+            );
+        let position = source
+            .subscribers
+            .iter()
+            .position(|subscriber| subscriber.endpoint == receiver);
+        match (wanted, position) {
+            (true, None) => {
+                let stream = endpoint
+                    .downlink
+                    .audio
+                    .iter()
+                    .find(|(_, stream)| stream.source == source.key)
+                    .map_or(UNBOUND, |(stream, _)| stream);
+                source.subscribers.push(Subscriber {
+                    endpoint: receiver,
+                    stream,
+                });
+            }
+            (false, Some(position)) => {
+                source.subscribers.remove(position);
+            }
+            _ => {}
+        }
+    }
+
+    pub fn set_audio_subscription(
+        &mut self,
+        _cx: &mut Context<'_>,
+        index: usize,
+        subscription: crate::channel::AudioSubscription,
+    ) {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
+            return;
+        };
+        endpoint.subscription = Some(subscription);
+        self.subscribe_to_all_audio(index);
+    }
+
+    // ---- keyframes --------------------------------------------------------------------------------------------
+
+    /// Somebody (`None`: the bridge itself) needs a keyframe of a source: asks the owner, here or on its worker.
+    pub(super) fn request_keyframe(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        requester: Option<EndpointKey>,
+    ) {
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
+        cx.count(Counter::KeyframeRequestsIn);
+        if source.local_owner.is_some() {
+            source.keyframes.request(cx.now, requester);
+            self.poll_keyframe_request(cx, index);
+            return;
+        }
+        // The requester here is limited like at the owner, so that a ring is not filled with one wish per packet.
+        source.keyframes.request(cx.now, requester);
+        if source.keyframes.poll(cx.now, None) {
+            let key = source.key;
+            let requester = requester.unwrap_or(EndpointKey(0));
+            for shard in &self.setup.shards {
+                if *shard != self.worker {
+                    cx.tell_worker(
+                        *shard,
+                        RingMessage::Keyframe(self.setup.key, key, requester),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Another worker's receiver needs a keyframe.
+    pub fn request_keyframe_if_local(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: SourceKey,
+        requester: EndpointKey,
+    ) {
+        let Some(index) = self.by_source.get(&source).copied() else {
+            return;
+        };
+        if self.sources[index].local_owner.is_some() {
+            self.request_keyframe(cx, index, Some(requester));
+        }
+    }
+
+    /// A pre-emptive request at a later time.
+    pub fn request_keyframe_at(&mut self, cx: &mut Context<'_>, source: SourceKey, at: Time) {
+        const MAX_WAITING: usize = 64;
+        if at <= cx.now {
+            if let Some(index) = self.by_source.get(&source).copied()
+                && self.sources[index].local_owner.is_some()
+            {
+                self.request_keyframe(cx, index, None);
+            }
+        } else if self.keyframes_at.len() < MAX_WAITING {
+            self.keyframes_at.push((at, source));
+        }
+    }
+
+    pub(super) fn poll_keyframe_requests(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
+        let due: Vec<usize> = self
+            .sources
+            .iter()
+            .filter(|(_, source)| source.keyframes.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(index, _)| index)
+            .collect();
+        for index in due {
+            self.poll_keyframe_request(cx, index);
+        }
+    }
+
+    fn poll_keyframe_request(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(source) = self.sources.get_mut(index) else {
+            return;
+        };
+        let Some(owner) = source.local_owner else {
+            // Ask again over the ring.
+            if source.keyframes.poll(cx.now, None) {
+                let key = source.key;
+                for shard in &self.setup.shards {
+                    if *shard != self.worker {
+                        cx.tell_worker(
+                            *shard,
+                            RingMessage::Keyframe(self.setup.key, key, EndpointKey(0)),
+                        );
+                    }
+                }
+            }
+            return;
+        };
+        let Some(endpoint) = self.endpoints.get_mut(owner) else {
+            return;
+        };
+        let rtt = endpoint.downlink.round_trip();
+        if source.keyframes.poll(cx.now, rtt) {
+            let primary = source.primary_ssrc();
+            self.send_keyframe_request(cx, owner, primary);
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! What one endpoint gets from us: projections, retransmissions, sender reports, bandwidth estimate.
+//!
+//! This is where the fan-out spends its time: [`Downlink::forward_video`] and [`Downlink::forward_audio`] run once
+//! per packet and receiver. They write header and payload straight into the send batch, seal there, and allocate
+//! nothing.
+
+use super::formats::FormatTable;
+use crate::cc::{ClusterId, SendSideEstimator};
+use crate::counters::Counter;
+use crate::ids::{Path, SourceKey};
+use crate::limits::{MAX_DATAGRAM, PACKET_BUFFER};
+use crate::media::Extension;
+use crate::messages::SenderReportClock;
+use crate::projection::cache::PacketCache;
+use crate::projection::rtx::{RetransmissionBudget, RtxSender};
+use crate::projection::sent::SentRecords;
+use crate::projection::{
+    AudioProjection, Payload, Projection, Rewrite, Start, Verdict, VideoFacts,
+};
+use crate::random::Random;
+use crate::receive::{RateWindow, RttEstimator};
+use crate::srtp;
+use crate::time::Time;
+use crate::wire::extensions::{self, HeaderBuilder};
+use crate::wire::rtcp::{Compound, SenderInfo};
+use crate::worker::context::Context;
+use crate::worker::egress::ChainHint;
+use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
+use std::time::Duration;
+
+/// A MID such as `v12`, stored inline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mid {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Mid {
+    pub fn new(text: &str) -> Option<Mid> {
+        let mut bytes = [0; 8];
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        Some(Mid {
+            bytes,
+            len: text.len() as u8,
+        })
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Counts for sender reports.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct SentCounts {
+    pub packets: u32,
+    pub octets: u32,
+    /// Packets when the last sender report was made.
+    pub reported: u32,
+}
+
+/// One outgoing video stream.
+pub(crate) struct VideoStream {
+    pub source: SourceKey,
+    pub ssrc: u32,
+    pub rtx: Option<RtxSender>,
+    pub mid: Option<Mid>,
+    pub projection: Projection,
+    pub records: SentRecords,
+    pub sent: SentCounts,
+    /// Payload type and timestamp of the newest packet: padding continues them.
+    newest: Option<(u8, u32)>,
+}
+
+impl VideoStream {
+    pub fn new(
+        source: SourceKey,
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+        random: &mut Random,
+    ) -> VideoStream {
+        VideoStream {
+            source,
+            ssrc,
+            rtx: rtx_ssrc.map(|ssrc| RtxSender::new(ssrc, random.u32() as u16 >> 1)),
+            mid: None,
+            projection: Projection::new(Start::random(random)),
+            records: SentRecords::new(),
+            sent: SentCounts::default(),
+            newest: None,
+        }
+    }
+
+    /// The stream goes on with another source.
+    pub fn rebind(&mut self, source: SourceKey) {
+        self.source = source;
+        self.projection.rebind();
+        self.records.clear();
+    }
+}
+
+/// One outgoing audio stream.
+pub(crate) struct AudioStream {
+    pub source: SourceKey,
+    pub ssrc: u32,
+    pub mid: Option<Mid>,
+    pub projection: AudioProjection,
+    pub sent: SentCounts,
+}
+
+/// The sending half of an endpoint.
+pub(crate) struct Downlink {
+    pub srtp: Option<srtp::Outbound>,
+    /// Where datagrams go; `None` while there is no consent.
+    pub path: Option<Path>,
+    pub estimator: SendSideEstimator,
+    pub chain: ChainHint,
+    pub video: slab::Slab<VideoStream>,
+    pub audio: slab::Slab<AudioStream>,
+    pub retransmissions: RetransmissionBudget,
+    pub rtt: RttEstimator,
+    /// Round trip of the last ICE check, until reports tell.
+    pub ice_rtt: Option<Duration>,
+    pub rate: RateWindow,
+    pub packets: u64,
+    /// Loss that the endpoint last reported, 0 to 1.
+    pub reported_loss: f32,
+}
+
+/// Header fields of an outgoing packet.
+struct Outgoing {
+    ssrc: u32,
+    sequence: u64,
+    timestamp: u32,
+    marker: bool,
+    payload_type: u8,
+    mid: Option<Mid>,
+    /// Original sequence number, for RTX.
+    original: Option<u16>,
+    picture_id: Option<u16>,
+    tl0picidx: Option<u8>,
+    video: bool,
+}
+
+impl Downlink {
+    /// Whether media can be sent.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.srtp.is_some() && self.path.is_some()
+    }
+
+    /// Offers a video packet to a stream; true if the stream needs a keyframe of its source.
+    #[inline]
+    pub fn forward_video(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+    ) -> bool {
+        let Some(stream) = self.video.get_mut(stream_index) else {
+            return false;
+        };
+        let facts = VideoFacts {
+            encoding: packet.encoding,
+            index: packet.index,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload_type: packet.header.payload_type,
+            payload: packet.vp8.map_or(Payload::Opaque, Payload::Vp8),
+        };
+        let verdict = stream.projection.offer(cx.now, &facts);
+        let needs_keyframe = stream.projection.needs_keyframe();
+        let Verdict::Forward(rewrite) = verdict else {
+            return needs_keyframe;
+        };
+        let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
+            return false;
+        };
+        let outgoing = Outgoing {
+            ssrc: stream.ssrc,
+            sequence: rewrite.sequence,
+            timestamp: rewrite.timestamp,
+            marker: rewrite.marker,
+            payload_type,
+            mid: stream.mid,
+            original: None,
+            picture_id: rewrite.picture_id,
+            tl0picidx: rewrite.tl0picidx,
+            video: true,
+        };
+        stream
+            .records
+            .record(cx.now, packet.encoding, packet.index, &rewrite);
+        stream.newest = Some((payload_type, rewrite.timestamp));
+        if let Some(size) = self.send(cx, formats, packet, outgoing) {
+            let sent = &mut self.video[stream_index].sent;
+            sent.packets = sent.packets.wrapping_add(1);
+            sent.octets = sent.octets.wrapping_add(size as u32);
+            self.retransmissions.on_media(size);
+        }
+        needs_keyframe
+    }
+
+    /// Forwards an audio packet on a stream.
+    #[inline]
+    pub fn forward_audio(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+    ) {
+        let Some(stream) = self.audio.get_mut(stream_index) else {
+            return;
+        };
+        let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
+            return;
+        };
+        let Some(rewrite) = stream
+            .projection
+            .offer(cx.now, packet.index, packet.header.timestamp)
+        else {
+            return;
+        };
+        let outgoing = Outgoing {
+            ssrc: stream.ssrc,
+            sequence: rewrite.sequence,
+            timestamp: rewrite.timestamp,
+            marker: packet.header.marker,
+            payload_type,
+            mid: stream.mid,
+            original: None,
+            picture_id: None,
+            tl0picidx: None,
+            video: false,
+        };
+        if let Some(size) = self.send(cx, formats, packet, outgoing) {
+            let sent = &mut self.audio[stream_index].sent;
+            sent.packets = sent.packets.wrapping_add(1);
+            sent.octets = sent.octets.wrapping_add(size as u32);
+        }
+    }
+
+    /// Answers a NACK for one packet of a video stream.
+    pub fn retransmit(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        sequence: u16,
+        caches: &[PacketCache],
+    ) {
+        let rtt = self.round_trip();
+        let Some(stream) = self.video.get_mut(stream_index) else {
+            return;
+        };
+        let Ok(resend) = stream.records.lookup_for_resend(cx.now, sequence, rtt) else {
+            cx.count(Counter::NackMiss);
+            return;
+        };
+        let packet = caches
+            .get(usize::from(resend.encoding))
+            .and_then(|cache| cache.get(cx.now, resend.index));
+        let Some(packet) = packet.cloned() else {
+            cx.count(Counter::NackMiss);
+            return;
+        };
+        if !self.retransmissions.take(packet.size()) {
+            cx.count(Counter::NackBudget);
+            return;
+        }
+        if self
+            .send_rtx(cx, formats, stream_index, &packet, &resend.rewrite)
+            .is_some()
+            && let Some(stream) = self.video.get_mut(stream_index)
+        {
+            stream.records.resent(cx.now, resend.rewrite.sequence);
+        }
+        cx.buffers.recycle(packet);
+    }
+
+    /// Sends a packet again on the stream's RTX SSRC; the size sent. A receiver without RTX gets nothing: a plain
+    /// resend would encrypt other bytes under a used SRTP index (T29).
+    fn send_rtx(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+        rewrite: &Rewrite,
+    ) -> Option<usize> {
+        let stream = self.video.get_mut(stream_index)?;
+        let rtx = stream.rtx.as_mut()?;
+        let media_type = formats.outgoing(packet.header.payload_type, packet.codec)?;
+        let payload_type = formats.rtx_for(media_type)?;
+        let outgoing = Outgoing {
+            ssrc: rtx.ssrc(),
+            sequence: rtx.next_sequence(),
+            timestamp: rewrite.timestamp,
+            marker: rewrite.marker,
+            payload_type,
+            mid: stream.mid,
+            original: Some(rewrite.sequence as u16),
+            picture_id: rewrite.picture_id,
+            tl0picidx: rewrite.tl0picidx,
+            video: true,
+        };
+        let size = self.send(cx, formats, packet, outgoing)?;
+        cx.count(Counter::RtxOut);
+        Some(size)
+    }
+
+    /// Sends about `bytes` of probing traffic: padding on the RTX SSRC of a stream that has sent media, as libwebrtc
+    /// does (media-plane spec §2.23). False if there is no such stream.
+    pub fn probe(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        cluster: Option<ClusterId>,
+        bytes: usize,
+    ) -> bool {
+        let carrier = self
+            .video
+            .iter()
+            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some())
+            .map(|(index, _)| index);
+        let Some(index) = carrier else { return false };
+        let mut left = bytes;
+        while left > 0 {
+            let Some(size) = self.send_padding(cx, formats, index, cluster) else {
+                return false;
+            };
+            left = left.saturating_sub(size);
+        }
+        true
+    }
+
+    /// One padding-only packet on a stream's RTX SSRC.
+    fn send_padding(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        cluster: Option<ClusterId>,
+    ) -> Option<usize> {
+        const PADDING: usize = 255;
+        let path = self.path?;
+        let srtp = self.srtp.as_mut()?;
+        let stream = self.video.get_mut(stream_index)?;
+        let (media_type, timestamp) = stream.newest?;
+        let payload_type = formats.rtx_for(media_type)?;
+        let rtx = stream.rtx.as_mut()?;
+        let slot = cx.egress.slot(PACKET_BUFFER)?;
+        let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
+        let mut count = 0;
+        let number;
+        if let Some(id) = formats
+            .extension(Extension::TransportCc)
+            .filter(|_| formats.transport_cc)
+        {
+            number = self
+                .estimator
+                .on_sent(cx.now, PADDING + 40, cluster)
+                .to_be_bytes();
+            elements[count] = (id, &number);
+            count += 1;
+        }
+        if let (Some(mid), Some(id)) = (&stream.mid, formats.extension(Extension::Mid)) {
+            elements[count] = (id, mid.as_bytes());
+            count += 1;
+        }
+        let (ssrc, sequence) = (rtx.ssrc(), rtx.next_sequence());
+        let header = HeaderBuilder {
+            marker: false,
+            payload_type,
+            sequence: sequence as u16,
+            timestamp,
+            ssrc,
+        };
+        let header_len = header.write(slot, &elements[..count])?;
+        let len = header_len + PADDING;
+        slot.get_mut(header_len..len)?.fill(0);
+        slot[len - 1] = PADDING as u8;
+        slot[0] |= 0x20;
+        let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
+        cx.egress.commit(path, sealed, &mut self.chain);
+        self.rate.add(cx.now, len);
+        cx.count(Counter::RtpOut);
+        Some(len)
+    }
+
+    /// Writes, seals and queues one packet; its size without the SRTP tag.
+    #[inline]
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        packet: &MediaPacket,
+        outgoing: Outgoing,
+    ) -> Option<usize> {
+        let path = self.path?;
+        let srtp = self.srtp.as_mut()?;
+        let Some(slot) = cx.egress.slot(PACKET_BUFFER) else {
+            cx.count(Counter::DropSendFull);
+            return None;
+        };
+        let payload = packet.payload();
+        let mut elements: [(u8, &[u8]); KEPT_EXTENSIONS.len() + 3] =
+            [(0, &[]); KEPT_EXTENSIONS.len() + 3];
+        let mut count = 0;
+        for (kept, extension) in KEPT_EXTENSIONS.iter().enumerate() {
+            if let Some(value) = packet.kept(kept)
+                && let Some(id) = formats.extension(*extension)
+            {
+                elements[count] = (id, value);
+                count += 1;
+            }
+        }
+        if let Some(mid) = &outgoing.mid
+            && let Some(id) = formats.extension(Extension::Mid)
+        {
+            elements[count] = (id, mid.as_bytes());
+            count += 1;
+        }
+        let number;
+        let send_time;
+        if formats.transport_cc {
+            if outgoing.video
+                && let Some(id) = formats.extension(Extension::TransportCc)
+            {
+                number = self
+                    .estimator
+                    .on_sent(cx.now, payload.len() + 40, None)
+                    .to_be_bytes();
+                elements[count] = (id, &number);
+                count += 1;
+            }
+        } else if let Some(id) = formats.extension(Extension::AbsSendTime) {
+            send_time = extensions::abs_send_time(cx.now);
+            elements[count] = (id, &send_time);
+            count += 1;
+        }
+        let header = HeaderBuilder {
+            marker: outgoing.marker,
+            payload_type: outgoing.payload_type,
+            sequence: outgoing.sequence as u16,
+            timestamp: outgoing.timestamp,
+            ssrc: outgoing.ssrc,
+        };
+        let header_len = header.write(slot, &elements[..count])?;
+        let mut position = header_len;
+        if let Some(original) = outgoing.original {
+            slot.get_mut(position..position + 2)?
+                .copy_from_slice(&original.to_be_bytes());
+            position += 2;
+        }
+        let end = position + payload.len();
+        if end > MAX_DATAGRAM + 100 {
+            return None;
+        }
+        let body = slot.get_mut(position..end)?;
+        body.copy_from_slice(payload);
+        if let Some(vp8) = &packet.vp8 {
+            vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx);
+        }
+        let sealed = srtp
+            .seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
+            .ok()?;
+        cx.egress.commit(path, sealed, &mut self.chain);
+        self.packets += 1;
+        self.rate.add(cx.now, end);
+        cx.count(Counter::RtpOut);
+        Some(end)
+    }
+
+    /// Seals and queues a compound of RTCP.
+    pub fn send_rtcp(&mut self, cx: &mut Context<'_>, compound: &[u8]) -> bool {
+        let Some(path) = self.path else { return false };
+        let Some(srtp) = self.srtp.as_mut() else {
+            return false;
+        };
+        let Some(slot) = cx.egress.slot(PACKET_BUFFER) else {
+            cx.count(Counter::DropSendFull);
+            return false;
+        };
+        let Some(body) = slot.get_mut(..compound.len()) else {
+            return false;
+        };
+        body.copy_from_slice(compound);
+        let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else {
+            return false;
+        };
+        cx.egress.commit(path, sealed, &mut self.chain);
+        true
+    }
+
+    /// Makes sender reports for every stream that sent since the last round. `clock` gives the latest report
+    /// of an encoding of a source.
+    pub fn send_reports(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: &dyn Fn(SourceKey, u8) -> Option<SenderReportClock>,
+    ) {
+        let mut reports: [Option<(u32, u64, u32, SentCounts)>; 16] = [None; 16];
+        let mut count = 0;
+        let now = cx.now;
+        for (_, stream) in &mut self.video {
+            if stream.sent.packets == stream.sent.reported || count == reports.len() {
+                continue;
+            }
+            let Some(encoding) = stream.projection.current_encoding() else {
+                continue;
+            };
+            let Some(report) = clock(stream.source, encoding) else {
+                continue;
+            };
+            let report = report.at(now, 90_000);
+            let Some(rtp) = stream.projection.project_timestamp(encoding, report.rtp) else {
+                continue;
+            };
+            stream.sent.reported = stream.sent.packets;
+            reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
+            count += 1;
+        }
+        for (_, stream) in &mut self.audio {
+            if stream.sent.packets == stream.sent.reported || count == reports.len() {
+                continue;
+            }
+            let Some(report) = clock(stream.source, 0) else {
+                continue;
+            };
+            let report = report.at(now, 48_000);
+            let Some(rtp) = stream.projection.project_timestamp(report.rtp) else {
+                continue;
+            };
+            stream.sent.reported = stream.sent.packets;
+            reports[count] = Some((stream.ssrc, report.ntp, rtp, stream.sent));
+            count += 1;
+        }
+        let mut buffer = [0; 64];
+        for (ssrc, ntp, rtp, sent) in reports.into_iter().flatten() {
+            let info = SenderInfo {
+                ssrc,
+                ntp,
+                rtp,
+                packets: sent.packets,
+                octets: sent.octets,
+            };
+            let mut compound = Compound::new(&mut buffer);
+            if !compound.sender_report(&info, &[]) {
+                continue;
+            }
+            let len = compound.len();
+            if self.send_rtcp(cx, &buffer[..len]) {
+                self.rtt.on_sent_report(now, ssrc, ntp);
+            }
+        }
+    }
+
+    /// The outgoing stream with that media or RTX SSRC.
+    pub fn video_by_ssrc(&self, ssrc: u32) -> Option<usize> {
+        self.video
+            .iter()
+            .find(|(_, stream)| {
+                stream.ssrc == ssrc || stream.rtx.as_ref().is_some_and(|rtx| rtx.ssrc() == ssrc)
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// The best that is known about the round-trip time.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.rtt.rtt().or(self.ice_rtt)
+    }
+
+    /// Rate sent over the last second.
+    pub fn rate_now(&self, now: Time) -> crate::units::Bitrate {
+        self.rate.rate(now)
+    }
+
+    /// When the estimator wants to run.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.estimator.poll_timeout()
+    }
+}

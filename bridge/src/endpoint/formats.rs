@@ -1,0 +1,211 @@
+//! An endpoint's negotiated formats in the form that the packet path asks for.
+
+use std::sync::Arc;
+
+use crate::media::{Codec, Extension, ExtensionMap, MediaFormats, MediaKind};
+
+const NONE: u8 = 0xFF;
+
+/// What the bridge does with a received payload type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceivedFormat {
+    /// Its codec.
+    pub codec: Codec,
+    /// For RTX: payload type and codec of what is retransmitted.
+    pub original: Option<(u8, Codec)>,
+}
+
+/// Lookup tables of one endpoint's formats.
+#[derive(Clone, Debug)]
+pub struct FormatTable {
+    formats: Arc<MediaFormats>,
+    by_number: [u8; 128],
+    rtx_of: [u8; 128],
+    /// Video payload types with `transport-cc` exist.
+    pub transport_cc: bool,
+    /// `goog-remb` was negotiated.
+    pub remb: bool,
+    /// The peer understands PLI.
+    pub pli: bool,
+    /// At least one RTX payload type exists.
+    pub rtx: bool,
+    /// At least one audio payload type exists.
+    pub audio: bool,
+    /// At least one video payload type exists.
+    pub video: bool,
+}
+
+impl Default for FormatTable {
+    fn default() -> Self {
+        FormatTable::new(Arc::default())
+    }
+}
+
+impl FormatTable {
+    /// Tables for `formats`.
+    pub fn new(formats: Arc<MediaFormats>) -> FormatTable {
+        let mut table = FormatTable {
+            by_number: [NONE; 128],
+            rtx_of: [NONE; 128],
+            transport_cc: false,
+            remb: false,
+            pli: false,
+            rtx: false,
+            audio: false,
+            video: false,
+            formats,
+        };
+        let formats = Arc::clone(&table.formats);
+        for (index, format) in formats.payload_types.iter().enumerate() {
+            let Some(entry) = table.by_number.get_mut(usize::from(format.number)) else {
+                continue;
+            };
+            *entry = index as u8;
+            match kind_of(format.codec) {
+                Some(MediaKind::Audio) => table.audio = true,
+                Some(MediaKind::Video) => {
+                    table.video = true;
+                    table.transport_cc |= format.feedback.transport_cc;
+                    table.remb |= format.feedback.remb;
+                    table.pli |= format.feedback.pli;
+                }
+                None => {}
+            }
+            if format.codec == Codec::Rtx
+                && let Some(associated) = format.associated
+                && let Some(entry) = table.rtx_of.get_mut(usize::from(associated))
+            {
+                *entry = format.number;
+                table.rtx = true;
+            }
+        }
+        table
+    }
+
+    /// Header extension ids.
+    pub fn extensions(&self) -> &ExtensionMap {
+        &self.formats.extensions
+    }
+
+    /// The id of `extension`, if negotiated.
+    #[inline]
+    pub fn extension(&self, extension: Extension) -> Option<u8> {
+        self.formats.extensions.id(extension)
+    }
+
+    /// What a received payload type is; `None` = not negotiated.
+    #[inline]
+    pub fn received(&self, number: u8) -> Option<ReceivedFormat> {
+        let format = self.entry(number)?;
+        if format.codec != Codec::Rtx {
+            return Some(ReceivedFormat {
+                codec: format.codec,
+                original: None,
+            });
+        }
+        let associated = format.associated?;
+        let original = self
+            .entry(associated)
+            .filter(|format| format.codec != Codec::Rtx)?;
+        Some(ReceivedFormat {
+            codec: Codec::Rtx,
+            original: Some((associated, original.codec)),
+        })
+    }
+
+    /// The payload type on which this endpoint gets media that came as `number` with `codec`.
+    #[inline]
+    pub fn outgoing(&self, number: u8, codec: Codec) -> Option<u8> {
+        if self
+            .entry(number)
+            .is_some_and(|format| format.codec == codec)
+        {
+            return Some(number);
+        }
+        if let Codec::Other(_) = codec {
+            return None;
+        }
+        self.formats
+            .payload_types
+            .iter()
+            .find(|format| format.codec == codec)
+            .map(|format| format.number)
+    }
+
+    /// The RTX payload type for a media payload type of this endpoint.
+    #[inline]
+    pub fn rtx_for(&self, number: u8) -> Option<u8> {
+        self.rtx_of
+            .get(usize::from(number))
+            .copied()
+            .filter(|rtx| *rtx != NONE)
+    }
+
+    fn entry(&self, number: u8) -> Option<&crate::media::PayloadType> {
+        let index = *self.by_number.get(usize::from(number))?;
+        self.formats.payload_types.get(usize::from(index))
+    }
+}
+
+/// Audio or video; `None` for RTX, which is either.
+pub fn kind_of(codec: Codec) -> Option<MediaKind> {
+    match codec {
+        Codec::Opus | Codec::Red => Some(MediaKind::Audio),
+        Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::H264 => Some(MediaKind::Video),
+        Codec::Rtx => None,
+        Codec::Other(kind) => Some(kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{Feedback, PayloadType};
+
+    fn format(number: u8, codec: Codec, associated: Option<u8>) -> PayloadType {
+        PayloadType {
+            number,
+            codec,
+            clock_rate: 90_000,
+            associated,
+            feedback: Feedback {
+                transport_cc: true,
+                pli: true,
+                ..Feedback::default()
+            },
+        }
+    }
+
+    fn table(payload_types: Vec<PayloadType>) -> FormatTable {
+        FormatTable::new(Arc::new(MediaFormats {
+            payload_types,
+            ..MediaFormats::default()
+        }))
+    }
+
+    #[test]
+    fn payload_types_are_translated_by_codec() {
+        let receiver = table(vec![
+            format(102, Codec::Vp8, None),
+            format(103, Codec::Rtx, Some(102)),
+        ]);
+        assert_eq!(receiver.outgoing(100, Codec::Vp8), Some(102));
+        assert_eq!(receiver.rtx_for(102), Some(103));
+        assert_eq!(receiver.outgoing(111, Codec::Opus), None);
+        assert!(receiver.transport_cc && receiver.pli && receiver.rtx && !receiver.audio);
+    }
+
+    #[test]
+    fn rtx_of_rtx_and_rtx_of_nothing_are_not_formats() {
+        let sender = table(vec![
+            format(96, Codec::Rtx, Some(97)),
+            format(97, Codec::Rtx, Some(96)),
+            format(98, Codec::Rtx, None),
+        ]);
+        assert!(
+            [96, 97, 98]
+                .iter()
+                .all(|number| sender.received(*number).is_none())
+        );
+    }
+}

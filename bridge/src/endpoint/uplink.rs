@@ -1,0 +1,441 @@
+//! What one endpoint sends us: from an SRTP packet to a [`MediaPacket`] that may be fanned out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::formats::{FormatTable, kind_of};
+use crate::counters::Counter;
+use crate::ids::{EndpointKey, SourceKey};
+use crate::limits;
+use crate::media::{Codec, Extension, MediaKind, SourceDescription};
+use crate::receive::{
+    Arrival, AudioGate, AudioVerdict, IncomingStream, IngressBudget, NackGenerator, RateWindow,
+    TwccReceiver, unwrap_rtx,
+};
+use crate::srtp;
+use crate::time::Time;
+use crate::wire::extensions::{self, AudioLevel};
+use crate::wire::rtp::RtpHeader;
+use crate::wire::vp8::Vp8Descriptor;
+use crate::worker::context::Context;
+use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
+
+/// What an SSRC of the endpoint carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// An encoding of a source.
+    Media {
+        source: SourceKey,
+        encoding: u8,
+        kind: MediaKind,
+    },
+    /// Retransmissions of the media SSRC.
+    Rtx { media_ssrc: u32 },
+}
+
+/// One signaled SSRC.
+pub(crate) struct UplinkStream {
+    pub ssrc: u32,
+    pub role: Role,
+    pub stream: IncomingStream,
+    pub nack: Option<NackGenerator>,
+}
+
+/// The receiving half of an endpoint.
+pub(crate) struct Uplink {
+    /// Sorted by SSRC.
+    streams: Vec<UplinkStream>,
+    pub twcc: TwccReceiver,
+    pub gate: AudioGate,
+    budget: IngressBudget,
+    auth_failures: AuthFailures,
+    pub rate: RateWindow,
+    pub packets: u64,
+    pub mute_video: bool,
+    /// SSRC of the newest packet that carried a transport-cc number: the media SSRC of feedback.
+    pub twcc_media_ssrc: u32,
+}
+
+/// How many failures per second are looked at before unknown headers are refused without crypto (T25).
+#[derive(Debug, Default)]
+struct AuthFailures {
+    second: u64,
+    count: u32,
+}
+
+impl AuthFailures {
+    fn fail(&mut self, now: Time) {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            *self = AuthFailures { second, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Over the limit: in nine of ten 100 ms slices packets are dropped by header.
+    fn blocks(&self, now: Time) -> bool {
+        self.count > limits::AUTH_FAILURES_PER_SECOND
+            && now.as_millis() / 1000 == self.second
+            && !(now.as_millis() / 100).is_multiple_of(10)
+    }
+}
+
+impl Uplink {
+    pub fn new(config: &crate::config::AudioConfig) -> Uplink {
+        Uplink {
+            streams: Vec::new(),
+            twcc: TwccReceiver::new(),
+            gate: AudioGate::new(config),
+            budget: IngressBudget::new(),
+            auth_failures: AuthFailures::default(),
+            rate: RateWindow::default(),
+            packets: 0,
+            mute_video: false,
+            twcc_media_ssrc: 0,
+        }
+    }
+
+    /// Replaces the signaled sources; streams whose SSRC and role stay keep their state.
+    pub fn set_sources(&mut self, sources: &[SourceDescription], srtp: Option<&mut srtp::Inbound>) {
+        let mut wanted: Vec<(u32, Role)> = Vec::new();
+        for source in sources {
+            for (encoding, description) in source.encodings.iter().enumerate() {
+                let encoding = encoding as u8;
+                let media = Role::Media {
+                    source: source.key,
+                    encoding,
+                    kind: source.kind,
+                };
+                wanted.push((description.ssrc, media));
+                if let Some(rtx) = description.rtx_ssrc {
+                    wanted.push((
+                        rtx,
+                        Role::Rtx {
+                            media_ssrc: description.ssrc,
+                        },
+                    ));
+                }
+            }
+        }
+        wanted.truncate(limits::MAX_SSRCS_PER_ENDPOINT);
+        let mut old = std::mem::take(&mut self.streams);
+        for (ssrc, role) in wanted {
+            let kept = old
+                .iter()
+                .position(|stream| stream.ssrc == ssrc && stream.role == role);
+            let stream = match kept {
+                Some(index) => old.swap_remove(index),
+                None => UplinkStream {
+                    ssrc,
+                    role,
+                    stream: match role {
+                        Role::Media {
+                            kind: MediaKind::Audio,
+                            ..
+                        } => IncomingStream::new(ssrc, 48_000),
+                        _ => IncomingStream::new(ssrc, 90_000),
+                    },
+                    nack: matches!(
+                        role,
+                        Role::Media {
+                            kind: MediaKind::Video,
+                            ..
+                        }
+                    )
+                    .then(NackGenerator::new),
+                },
+            };
+            self.streams.push(stream);
+        }
+        self.streams.sort_by_key(|stream| stream.ssrc);
+        self.streams.dedup_by_key(|stream| stream.ssrc);
+        if let Some(srtp) = srtp {
+            self.allow_in(srtp);
+        }
+    }
+
+    /// Lets SRTP open the signaled SSRCs. SSRCs that are no longer signaled are refused by this half; their
+    /// replay state stays with the keys, so that a source that comes back can not be replayed.
+    pub fn allow_in(&self, srtp: &mut srtp::Inbound) {
+        for stream in &self.streams {
+            // More than the limit can not be signaled at once; a refusal here only drops that SSRC.
+            let _ = srtp.allow(stream.ssrc);
+        }
+    }
+
+    /// The stream of a media or RTX SSRC.
+    pub fn stream_mut(&mut self, ssrc: u32) -> Option<&mut UplinkStream> {
+        let index = self
+            .streams
+            .binary_search_by_key(&ssrc, |stream| stream.ssrc)
+            .ok()?;
+        self.streams.get_mut(index)
+    }
+
+    pub fn streams_mut(&mut self) -> impl Iterator<Item = &mut UplinkStream> {
+        self.streams.iter_mut()
+    }
+
+    /// Opens one SRTP packet. `authenticated` runs once the packet is known to be the endpoint's. `None`:
+    /// nothing to forward, the reason was counted.
+    pub fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        owner: EndpointKey,
+        formats: &FormatTable,
+        srtp: &mut srtp::Inbound,
+        datagram: &[u8],
+        authenticated: impl FnOnce(),
+    ) -> Option<Arc<MediaPacket>> {
+        let now = cx.now;
+        let header = match RtpHeader::parse(datagram) {
+            Ok(header) => header,
+            Err(_) => {
+                cx.count(Counter::DropRtpMalformed);
+                return None;
+            }
+        };
+        let Some(format) = formats.received(header.payload_type) else {
+            cx.count(Counter::DropRtpPayloadType);
+            return None;
+        };
+        if self
+            .streams
+            .binary_search_by_key(&header.ssrc, |stream| stream.ssrc)
+            .is_err()
+        {
+            cx.count(Counter::DropRtpSsrc);
+            return None;
+        }
+        if self.auth_failures.blocks(now) {
+            cx.count(Counter::DropSrtpAuth);
+            return None;
+        }
+        let mut shared = cx.buffers.take();
+        // `take` returns a buffer that nobody else holds.
+        let packet = Arc::get_mut(&mut shared)?;
+        let outcome = srtp.open_rtp(&header, datagram, &mut packet.data);
+        let len = match outcome {
+            Ok(opened) => opened.len,
+            Err(error) => {
+                if error == srtp::OpenError::NotAuthentic {
+                    self.auth_failures.fail(now);
+                }
+                cx.count(error.rtp_counter());
+                cx.buffers.recycle(shared);
+                return None;
+            }
+        };
+        authenticated();
+        self.packets += 1;
+        self.rate.add(now, len);
+        cx.count(Counter::RtpIn);
+        match self.accept(cx, owner, formats, packet, header, format.codec, len) {
+            Ok(()) => Some(shared),
+            Err(reason) => {
+                if let Some(counter) = reason {
+                    cx.count(counter);
+                }
+                cx.buffers.recycle(shared);
+                None
+            }
+        }
+    }
+
+    /// Everything after authentication. `Err(None)`: consumed without being an error.
+    #[allow(clippy::too_many_arguments)]
+    fn accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        owner: EndpointKey,
+        formats: &FormatTable,
+        packet: &mut MediaPacket,
+        mut header: RtpHeader,
+        mut codec: Codec,
+        len: usize,
+    ) -> Result<(), Option<Counter>> {
+        let now = cx.now;
+        let mut level = None;
+        packet.kept = [(0, 0); KEPT_EXTENSIONS.len()];
+        let extension_map = formats.extensions();
+        let data_start = packet.data.as_ptr() as usize;
+        let mut transport_sequence = None;
+        for (id, value) in extensions::elements(&header, &packet.data[..len]) {
+            let Some(extension) = extension_map.extension(id) else {
+                continue;
+            };
+            match extension {
+                Extension::TransportCc => {
+                    if let Ok(bytes) = <[u8; 2]>::try_from(value) {
+                        transport_sequence.get_or_insert(u16::from_be_bytes(bytes));
+                    }
+                }
+                Extension::AudioLevel if level.is_none() => {
+                    level = AudioLevel::parse(value);
+                }
+                _ => {}
+            }
+            if let Some(kept) = KEPT_EXTENSIONS.iter().position(|kept| *kept == extension)
+                && packet.kept[kept].1 == 0
+            {
+                let start = value.as_ptr() as usize - data_start;
+                packet.kept[kept] = (start as u16, value.len() as u8);
+            }
+        }
+        if let Some(sequence) = transport_sequence {
+            self.twcc_media_ssrc = header.ssrc;
+            self.twcc.on_packet(now, sequence, header.marker);
+        }
+        let mut end = header
+            .payload_end(&packet.data[..len])
+            .map_err(|_| Some(Counter::DropRtpMalformed))?;
+        let rank = self
+            .stream_mut(header.ssrc)
+            .map_or(0, |stream| match stream.role {
+                Role::Media { encoding, .. } => encoding,
+                Role::Rtx { .. } => 0,
+            });
+        let admitted = match kind_of(codec) {
+            Some(MediaKind::Audio) => self.budget.admit_audio(now, len),
+            _ => self.budget.admit_video(now, len, rank),
+        };
+        if !admitted {
+            return Err(Some(Counter::DropIngressLimit));
+        }
+
+        if codec == Codec::Rtx {
+            cx.count(Counter::RtxIn);
+            let original = formats
+                .received(header.payload_type)
+                .and_then(|format| format.original);
+            let Some((payload_type, original_codec)) = original else {
+                return Err(Some(Counter::DropRtpPayloadType));
+            };
+            let role = self.stream_mut(header.ssrc).map(|stream| stream.role);
+            let Some(Role::Rtx { media_ssrc }) = role else {
+                return Err(Some(Counter::DropRtpSsrc));
+            };
+            // Less than an original sequence number: padding that only probes for bandwidth.
+            end = unwrap_rtx(&mut packet.data, &mut header, end, payload_type, media_ssrc)
+                .map_err(|_| None)?;
+            codec = original_codec;
+            return self.finish(cx, owner, packet, header, codec, end, len, None, true);
+        }
+        self.finish(cx, owner, packet, header, codec, end, len, level, false)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        owner: EndpointKey,
+        packet: &mut MediaPacket,
+        header: RtpHeader,
+        codec: Codec,
+        end: usize,
+        size: usize,
+        level: Option<AudioLevel>,
+        repaired: bool,
+    ) -> Result<(), Option<Counter>> {
+        let now = cx.now;
+        let mute_video = self.mute_video;
+        let Ok(position) = self
+            .streams
+            .binary_search_by_key(&header.ssrc, |stream| stream.ssrc)
+        else {
+            return Err(Some(Counter::DropRtpSsrc));
+        };
+        let stream = &mut self.streams[position];
+        let Role::Media {
+            source,
+            encoding,
+            kind,
+        } = stream.role
+        else {
+            return Err(Some(Counter::DropRtpSsrc));
+        };
+        if kind_of(codec) != Some(kind) {
+            return Err(Some(Counter::DropRtpPayloadType));
+        }
+        let arrival = if repaired {
+            stream.stream.on_rtx(header.sequence)
+        } else {
+            stream
+                .stream
+                .on_rtp(now, header.sequence, header.timestamp, size)
+        };
+        let index = match arrival {
+            Arrival::New { index } => index,
+            _ => return Err(Some(Counter::DropDuplicate)),
+        };
+        if let Some(nack) = &mut stream.nack {
+            nack.on_received(now, index);
+        }
+        let payload_start = usize::from(header.payload_start);
+        if end <= payload_start {
+            stream.stream.discard(index);
+            return Err(None);
+        }
+        let speech = match kind {
+            MediaKind::Audio => match self.gate.on_packet(level.map(|level| level.level)) {
+                AudioVerdict::Forward(speech) => speech,
+                refused => {
+                    stream.stream.discard(index);
+                    return Err(Some(match refused {
+                        AudioVerdict::Muted => Counter::DropMuted,
+                        _ => Counter::DropSilence,
+                    }));
+                }
+            },
+            MediaKind::Video if mute_video => {
+                stream.stream.discard(index);
+                return Err(Some(Counter::DropMuted));
+            }
+            MediaKind::Video => None,
+        };
+        packet.vp8 = match codec {
+            Codec::Vp8 => match Vp8Descriptor::parse(&packet.data[payload_start..end]) {
+                Some(descriptor) => Some(descriptor),
+                None => {
+                    stream.stream.discard(index);
+                    return Err(Some(Counter::DropPayload));
+                }
+            },
+            _ => None,
+        };
+        let closed = stream.stream.accept(index);
+        packet.source = source;
+        packet.owner = owner;
+        packet.encoding = encoding;
+        packet.codec = codec;
+        packet.arrival = now;
+        packet.header = header;
+        packet.index = closed;
+        packet.original = index;
+        packet.payload_end = end as u16;
+        packet.level = speech;
+        Ok(())
+    }
+
+    /// Whether anything is wanted at `now` by the NACK generators or the feedback; the earliest deadline.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let nacks = self
+            .streams
+            .iter()
+            .filter_map(|stream| stream.nack.as_ref()?.poll_timeout());
+        nacks.chain(self.twcc.poll_timeout()).min()
+    }
+
+    /// Loss of what the endpoint sends, 0 to 1, from gaps in its transport-cc numbers.
+    pub fn loss(&self, now: Time) -> f32 {
+        self.twcc.loss(now)
+    }
+
+    /// Rate received over the last second.
+    pub fn rate_now(&self, now: Time) -> crate::units::Bitrate {
+        self.rate.rate(now)
+    }
+}
+
+/// Period of receiver reports (media-plane spec §2.19).
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,0 +1,155 @@
+//! Local addresses and the sockets bound to them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sys;
+use crate::config::NetConfig;
+use crate::limits;
+
+/// Why the network could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address could not be bound.
+    #[error(
+        "can not bind UDP {address}: {source}. Is another bridge running on this port, and does the address belong to this machine?"
+    )]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is nothing to bind.
+    #[error(
+        "no usable network address found: connect an interface or name addresses to bind explicitly"
+    )]
+    NoAddress,
+    /// Interfaces could not be listed.
+    #[error("can not list network interfaces: {0}")]
+    Interfaces(io::Error),
+    /// More addresses than supported.
+    #[error("{0} local addresses are more than the {max} that can be bound", max = limits::MAX_SOCKETS)]
+    TooMany(usize),
+    /// The DTLS certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] crate::transport::secure::CertificateError),
+    /// A thread could not be started.
+    #[error("can not start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Addresses of interfaces that are up, without loopback and link-local ones (media-plane spec §1.1).
+pub fn interface_addresses() -> Result<Vec<IpAddr>, BindError> {
+    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()
+        .map_err(BindError::Interfaces)?
+        .into_iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(|interface| interface.ip())
+        .filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+        .collect();
+    addresses.sort_by_key(|ip| (ip.is_ipv6(), *ip));
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// The addresses to bind.
+pub(super) fn local_addresses(config: &NetConfig) -> Result<Vec<SocketAddr>, BindError> {
+    let addresses: Vec<SocketAddr> = if config.bind.is_empty() {
+        interface_addresses()?
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, config.port))
+            .collect()
+    } else {
+        config.bind.clone()
+    };
+    match addresses.len() {
+        0 => Err(BindError::NoAddress),
+        count if count > limits::MAX_SOCKETS => Err(BindError::TooMany(count)),
+        _ => Ok(addresses),
+    }
+}
+
+/// Sockets of all workers: `[worker][address]`, and the addresses that were bound (a port 0 is replaced by the one
+/// that the system chose, the same for every worker).
+pub(super) fn bind_all(
+    addresses: &[SocketAddr],
+    workers: usize,
+    config: &NetConfig,
+) -> Result<(Vec<Vec<UdpSocket>>, Vec<SocketAddr>), BindError> {
+    let mut bound = Vec::with_capacity(addresses.len());
+    let mut sockets: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    for address in addresses {
+        let mut actual = *address;
+        for list in &mut sockets {
+            let socket = bind(actual, config).map_err(|source| BindError::Bind {
+                address: actual,
+                source,
+            })?;
+            actual = socket.local_addr().map_err(|source| BindError::Bind {
+                address: actual,
+                source,
+            })?;
+            list.push(socket);
+        }
+        bound.push(actual);
+    }
+    Ok((sockets, bound))
+}
+
+fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // The kernel caps both at its limits; the receive side is checked and reported by the caller.
+    let _ = socket.set_recv_buffer_size(config.receive_buffer);
+    let _ = socket.set_send_buffer_size(config.receive_buffer);
+    let socket = {
+        socket.bind(&address.into())?;
+        UdpSocket::from(socket)
+    };
+    let _ = sys::ignore_path_mtu(&socket, address.is_ipv6());
+    Ok(socket)
+}
+
+/// The receive buffer that the kernel really gave, in bytes.
+pub(super) fn receive_buffer(socket: &UdpSocket) -> usize {
+    // The kernel reports twice what it uses for payload.
+    socket2::SockRef::from(socket)
+        .recv_buffer_size()
+        .map_or(0, |size| size / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_workers_share_the_port_that_was_chosen() {
+        let addresses = ["127.0.0.1:0".parse().expect("address")];
+        let (sockets, bound) = bind_all(&addresses, 3, &NetConfig::default()).expect("binds");
+        assert_eq!(sockets.len(), 3);
+        assert_ne!(bound[0].port(), 0);
+        assert!(
+            sockets
+                .iter()
+                .all(|list| list[0].local_addr().ok() == Some(bound[0]))
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_named_in_the_error() {
+        let addresses = ["192.0.2.1:10000".parse().expect("address")];
+        let error = bind_all(&addresses, 1, &NetConfig::default()).expect_err("refused");
+        assert!(error.to_string().contains("192.0.2.1:10000"));
+    }
+}

@@ -1,0 +1,198 @@
+//! One worker's thread: sockets, queues and the clock around a [`Worker`].
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::os::fd::AsRawFd;
+
+use super::shared::Shared;
+use super::sys::{ReceiveBatch, SendBatch};
+use crate::counters::Counter;
+use crate::ids::{Path, SocketId};
+use crate::messages::{Command, PoolCommand};
+use crate::worker::Worker;
+
+/// Token of the waker; sockets have their index.
+pub(super) const WAKE: Token = Token(usize::MAX);
+/// Receive calls per socket and turn, so that one busy socket does not starve timers and queues.
+const RECEIVES_PER_TURN: usize = 8;
+/// Queue entries per turn.
+const MESSAGES_PER_TURN: usize = 1_024;
+/// Longest sleep, so that a lost wake-up can never hang a worker.
+const MAX_SLEEP: Duration = Duration::from_millis(500);
+
+pub(super) struct WorkerThread {
+    pub worker: Worker,
+    pub sockets: Vec<UdpSocket>,
+    pub poll: Poll,
+    pub shared: Arc<Shared>,
+    pub gso: bool,
+    pub gro: bool,
+}
+
+impl WorkerThread {
+    pub fn register(&self) -> std::io::Result<()> {
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let fd = socket.as_raw_fd();
+            self.poll
+                .registry()
+                .register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Runs until [`Command::Stop`].
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(64);
+        let mut receive = ReceiveBatch::new(self.gro);
+        let mut send = SendBatch::new();
+        let id = self.worker.id();
+        let mut readable = vec![true; self.sockets.len()];
+        let shared = Arc::clone(&self.shared);
+        let inbox = &shared.workers[usize::from(id.0)];
+        let mut stop = false;
+        while !stop {
+            let timeout = self.sleep_time(&readable);
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(worker = id.0, %error, "waiting for the network failed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            inbox.sleeping.store(false, Ordering::SeqCst);
+            for event in &events {
+                if let Some(flag) = readable.get_mut(event.token().0) {
+                    *flag = true;
+                }
+            }
+            let now = shared.clock.now();
+            for (index, readable) in readable.iter_mut().enumerate() {
+                if *readable {
+                    *readable = self.receive(&mut receive, index, now);
+                }
+            }
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some((from, message)) = inbox.ring.pop() else {
+                    break;
+                };
+                self.worker.handle_ring(now, from, message);
+            }
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some(command) = inbox.commands.pop() else {
+                    break;
+                };
+                stop |= matches!(command, Command::Stop);
+                self.worker.handle_command(now, command);
+            }
+            if self.worker.poll_timeout().is_some_and(|at| at <= now) {
+                self.worker.handle_timeout(now);
+            }
+            self.worker.end_turn(now);
+            self.flush(&mut send);
+            self.deliver();
+        }
+    }
+
+    /// How long to wait: not at all while there is work, otherwise until the next timer. Announces sleep first, so
+    /// that whoever queues something afterwards wakes us.
+    fn sleep_time(&self, readable: &[bool]) -> Option<Duration> {
+        let inbox = &self.shared.workers[usize::from(self.worker.id().0)];
+        if readable.contains(&true) {
+            return Some(Duration::ZERO);
+        }
+        inbox.sleeping.store(true, Ordering::SeqCst);
+        if !inbox.ring.is_empty() || !inbox.commands.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.shared.clock.now();
+        let timer = self.worker.poll_timeout().map_or(MAX_SLEEP, |at| at - now);
+        Some(timer.min(MAX_SLEEP))
+    }
+
+    fn receive(&mut self, batch: &mut ReceiveBatch, index: usize, now: crate::time::Time) -> bool {
+        let socket = SocketId(index as u8);
+        for _ in 0..RECEIVES_PER_TURN {
+            let worker = &mut self.worker;
+            let outcome = batch.receive(&self.sockets[index], |remote, data| {
+                worker.handle_datagram(now, Path { socket, remote }, data);
+            });
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(_) => {
+                    // Such as ECONNREFUSED from an ICMP message: it says nothing about the socket (T12).
+                    self.worker.counters().count(Counter::ReceiveErrors);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn flush(&mut self, send: &mut SendBatch) {
+        if self.worker.egress().is_empty() {
+            return;
+        }
+        for index in 0..self.sockets.len() {
+            let sent = send.send(
+                &self.sockets[index],
+                SocketId(index as u8),
+                self.worker.egress(),
+                self.gso,
+            );
+            if sent.gso_failed {
+                tracing::warn!(
+                    worker = self.worker.id().0,
+                    "the network refuses segmentation offload: sending datagrams one by one from now on"
+                );
+                self.gso = false;
+            }
+            let counters = self.worker.counters();
+            counters.add(Counter::DatagramsOut, sent.datagrams);
+            counters.add(Counter::BytesOut, sent.bytes);
+            counters.add(Counter::SendErrors, sent.refused);
+        }
+        self.worker.egress().clear();
+    }
+
+    fn deliver(&mut self) {
+        let id = self.worker.id();
+        let shared = &self.shared;
+        let out = self.worker.outputs();
+        let mut dropped = 0;
+        while let Some((to, message)) = out.rings.pop_front() {
+            if !shared.send_ring(to, id, message) {
+                dropped += 1;
+            }
+        }
+        while let Some(event) = out.events.pop_front() {
+            if let Err(error) = shared.events.try_send(event) {
+                // The control plane is behind: keep it for the next turn.
+                out.events.push_front(error.into_inner());
+                break;
+            }
+        }
+        let mut refused = 0;
+        for _ in 0..out.pool.len() {
+            let Some((thread, command)) = out.pool.pop_front() else {
+                break;
+            };
+            let Some(queue) = shared.pools.get(thread) else {
+                continue;
+            };
+            if let Err(error) = queue.try_send(command) {
+                match error.into_inner() {
+                    PoolCommand::Datagram(..) => refused += 1,
+                    // Anything else happens once and must arrive.
+                    command => out.pool.push_back((thread, command)),
+                }
+            }
+        }
+        self.worker.counters().add(Counter::DropRingFull, dropped);
+        self.worker.counters().add(Counter::DropDtlsLimit, refused);
+    }
+}
