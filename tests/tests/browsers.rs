@@ -19,12 +19,12 @@ const OWN_NETWORK: &str = "127.0.0.1:10000";
 #[test]
 fn three_browsers_meet() {
     let call = Call::start(ANY_PORT);
-    let (anna, bo, cleo) = (call.join("anna"), call.join("bo"), call.join("cleo"));
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
 
-    all_meet(&[&anna, &bo, &cleo]);
+    all_meet(&[&anna, &bo, &clara]);
 
-    let everybody = BTreeSet::from([anna.endpoint(), bo.endpoint(), cleo.endpoint()]);
-    for one in [&anna, &bo, &cleo] {
+    let everybody = BTreeSet::from([anna.endpoint(), bo.endpoint(), clara.endpoint()]);
+    for one in [&anna, &bo, &clara] {
         let speaker = one.sees_a_dominant_speaker();
         assert!(
             everybody.contains(&speaker),
@@ -71,25 +71,25 @@ fn the_stage_gets_a_large_picture_and_tiles_small_ones() {
 #[test]
 fn someone_leaves_and_joins_again() {
     let call = Call::start(ANY_PORT);
-    let (anna, bo, cleo) = (call.join("anna"), call.join("bo"), call.join("cleo"));
-    all_meet(&[&anna, &bo, &cleo]);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
 
-    cleo.leave();
+    clara.leave();
     anna.sees_people(2);
     bo.sees_people(2);
     anna.sees(&bo);
 
-    cleo.join_again();
-    all_meet(&[&anna, &bo, &cleo]);
+    clara.join_again();
+    all_meet(&[&anna, &bo, &clara]);
 }
 
 #[test]
 fn a_closed_browser_leaves_the_others_undisturbed() {
     let call = Call::start(ANY_PORT);
-    let (anna, bo, cleo) = (call.join("anna"), call.join("bo"), call.join("cleo"));
-    all_meet(&[&anna, &bo, &cleo]);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
 
-    drop(cleo);
+    drop(clara);
 
     anna.sees_people(2);
     all_meet(&[&anna, &bo]);
@@ -150,22 +150,22 @@ fn a_shared_screen_is_seen_beside_the_camera() {
 fn a_path_that_is_lost_for_three_seconds_recovers() {
     network::apart(|| {
         let call = Call::start(OWN_NETWORK);
-        let (anna, bo, cleo) = (call.join("anna"), call.join("bo"), call.join("cleo"));
-        all_meet(&[&anna, &bo, &cleo]);
-        let endpoint = cleo.endpoint();
+        let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+        all_meet(&[&anna, &bo, &clara]);
+        let endpoint = clara.endpoint();
 
-        let cut = Fault::cut(cleo.session().process());
+        let cut = Fault::cut(clara.session().process());
         // The outage is what is tested: it has to be this long.
         thread::sleep(Duration::from_secs(3));
         drop(cut);
 
-        cleo.is_connected();
-        all_meet(&[&anna, &bo, &cleo]);
+        clara.is_connected();
+        all_meet(&[&anna, &bo, &clara]);
         assert_eq!(
-            cleo.endpoint(),
+            clara.endpoint(),
             endpoint,
-            "cleo did not have to join again: {:#}",
-            cleo.state()["log"]
+            "clara did not have to join again: {:#}",
+            clara.state()["log"]
         );
     });
 }
@@ -175,12 +175,12 @@ fn media_flows_over_a_path_that_loses_one_packet_in_twenty() {
     network::apart(|| {
         let call = Call::start(OWN_NETWORK);
         let _loss = Fault::loss(PORT, 5);
-        let (anna, bo, cleo) = (call.join("anna"), call.join("bo"), call.join("cleo"));
+        let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
 
-        all_meet(&[&anna, &bo, &cleo]);
+        all_meet(&[&anna, &bo, &clara]);
 
         // Lost packets are sent again: with a key frame only now and then, the pictures would stand still.
-        for (one, other) in [(&anna, &bo), (&bo, &cleo), (&cleo, &anna)] {
+        for (one, other) in [(&anna, &bo), (&bo, &clara), (&clara, &anna)] {
             let figures = eventually(
                 "the loss is noticed",
                 SOON,
