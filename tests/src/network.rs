@@ -57,11 +57,11 @@ impl Fault {
         ])
     }
 
-    /// Loses every UDP packet to or from an IPv4 address.
-    pub fn address(address: &str) -> Fault {
+    /// Loses every UDP packet that the daemon sends or receives at one of its IPv4 addresses.
+    pub fn address(address: &str, port: u16) -> Fault {
         Fault::rules(&[
-            format!("ip daddr {address} meta l4proto udp drop"),
-            format!("ip saddr {address} meta l4proto udp drop"),
+            format!("ip daddr {address} udp dport {port} drop"),
+            format!("ip saddr {address} udp sport {port} drop"),
         ])
     }
 

@@ -201,7 +201,7 @@ fn a_second_local_address_takes_over_from_the_first() {
         all_meet(&[&anna, &bo]);
 
         let address = anna.bridge_address();
-        let _outage = Fault::address(&address);
+        let _outage = Fault::address(&address, PORT);
 
         eventually(
             "anna reaches the bridge at its other address",
