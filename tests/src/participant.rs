@@ -102,6 +102,25 @@ impl Participant {
             .map_or_else(String::new, |(address, _)| address.to_owned())
     }
 
+    /// What the page says about the connection of the participant of this name; null if all is well.
+    #[track_caller]
+    pub fn status_of(&self, name: &str) -> Value {
+        let state = self.state();
+        let people = state["participants"].as_array();
+        let endpoint = people
+            .into_iter()
+            .flatten()
+            .find(|one| one["name"] == name)
+            .map(|one| one["endpoint"].clone());
+        let stats = self.stats();
+        let tiles = stats["tiles"].as_array();
+        tiles
+            .into_iter()
+            .flatten()
+            .find(|tile| Some(&tile["owner"]) == endpoint.as_ref())
+            .map_or(Value::Null, |tile| tile["status"].clone())
+    }
+
     // ---- what is expected of it -----------------------------------------------------------------------
 
     /// Waits until media and bridge channel are connected.
@@ -223,6 +242,11 @@ impl Participant {
     /// Leaves the room; the page goes back to its lobby.
     pub fn leave(&self) {
         self.session.run("window.causeway.actions.leave()", &[]);
+    }
+
+    /// Ends the browser without giving the page a chance to say goodbye.
+    pub fn dies(self) {
+        self.session.kill();
     }
 
     /// Joins the room again, with the lobby's button.

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::process::Process;
@@ -133,6 +135,16 @@ impl Session {
             Ok(value) => value,
             Err(error) => panic!("{script}: {error}"),
         }
+    }
+
+    /// Ends the browser at once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has ended already.
+    pub fn kill(self) {
+        let process = Pid::from_raw(self.process.cast_signed());
+        kill(process, Signal::SIGKILL).expect("the browser runs");
     }
 
     /// Process id of the browser.

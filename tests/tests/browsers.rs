@@ -35,6 +35,25 @@ fn three_browsers_meet() {
 }
 
 #[test]
+fn browsers_on_different_workers_meet() {
+    let call = Call::with(&["--udp", ANY_PORT, "--workers", "2", "--spill-after", "1"]);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+
+    all_meet(&[&anna, &bo, &clara]);
+
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+}
+
+#[test]
+fn browsers_meet_over_ipv6() {
+    let call = Call::start("[::1]:0");
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+
+    all_meet(&[&anna, &bo]);
+}
+
+#[test]
 fn the_dominant_speaker_follows_who_speaks() {
     let call = Call::start(ANY_PORT);
     // Their test tones speak at different times.
@@ -84,14 +103,38 @@ fn someone_leaves_and_joins_again() {
 }
 
 #[test]
-fn a_closed_browser_leaves_the_others_undisturbed() {
+fn a_page_that_is_closed_leaves_the_room() {
     let call = Call::start(ANY_PORT);
     let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
     all_meet(&[&anna, &bo, &clara]);
 
-    drop(clara);
+    clara.session().go_to("about:blank");
 
     anna.sees_people(2);
+    all_meet(&[&anna, &bo]);
+}
+
+#[test]
+fn a_browser_that_dies_is_shown_as_lost_and_then_removed() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
+
+    clara.dies();
+
+    eventually(
+        "anna sees that clara's connection is lost",
+        SOON,
+        || anna.status_of("clara"),
+        |status| *status == "connection lost",
+    );
+    anna.sees(&bo);
+    eventually(
+        "clara is removed",
+        5 * SOON,
+        || anna.state()["participants"].clone(),
+        |people| people.as_array().map(Vec::len) == Some(2),
+    );
     all_meet(&[&anna, &bo]);
 }
 
