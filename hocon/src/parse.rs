@@ -446,19 +446,19 @@ impl Parser<'_, '_> {
         if parts.is_empty() {
             return self.error("the value is missing");
         }
-        if let [Part::Tree(_)] = parts.as_slice() {
-            if let Some(Part::Tree(tree)) = parts.pop() {
-                return Ok(match tree.node {
-                    Node::Text(text) if !quoted && text == "null" => Tree {
-                        node: Node::Null,
-                        origin,
-                    },
-                    node => Tree {
-                        node,
-                        origin: tree.origin,
-                    },
-                });
-            }
+        if let [Part::Tree(_)] = parts.as_slice()
+            && let Some(Part::Tree(tree)) = parts.pop()
+        {
+            return Ok(match tree.node {
+                Node::Text(text) if !quoted && text == "null" => Tree {
+                    node: Node::Null,
+                    origin,
+                },
+                node => Tree {
+                    node,
+                    origin: tree.origin,
+                },
+            });
         }
         let mut text = String::new();
         for part in &parts {
@@ -627,7 +627,7 @@ impl Parser<'_, '_> {
         let call = ["file(", "required(", "url(", "classpath("]
             .iter()
             .any(|f| trimmed.starts_with(f));
-        if !trimmed.starts_with('"') && !(call && trimmed.len() < after.len()) {
+        if !(trimmed.starts_with('"') || call && trimmed.len() < after.len()) {
             return Ok(false);
         }
         self.rest = trimmed;
