@@ -513,10 +513,10 @@ fn websockets(r: &mut Reader<'_>, websockets: &mut Websockets) {
         &mut websockets.domains,
         Value::to_texts,
     );
-    if let Some(domain) = r.get("videobridge.websockets.domain", text) {
-        if !websockets.domains.contains(&domain) {
-            websockets.domains.insert(0, domain);
-        }
+    if let Some(domain) = r.get("videobridge.websockets.domain", text)
+        && !websockets.domains.contains(&domain)
+    {
+        websockets.domains.insert(0, domain);
     }
     websockets.tls = r.get("videobridge.websockets.tls", Value::to_bool);
     r.set(
