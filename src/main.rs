@@ -84,6 +84,8 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     } else {
         cli.udp.clone()
     };
+    // A handful of tabs: what every kernel gives without asking.
+    config.net.receive_buffer = 1 << 20;
     config.net.workers = cli.workers;
     if let Some(spill_after) = cli.spill_after {
         config.net.spill_after = spill_after.max(1);
