@@ -40,6 +40,9 @@ struct Seat {
     quality: LinkConfig,
 }
 
+/// Highest index of a sealed stream, and its latest packets by index.
+type Sealed = (u64, BTreeMap<u64, Vec<u8>>);
+
 /// How much happened, so that a run that tested nothing is noticed.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Totals {
@@ -74,7 +77,7 @@ pub struct World {
     /// Length of each request that reached the bridge.
     requests: BTreeMap<[u8; 12], usize>,
     /// Highest index and what was sent, by receiver and SSRC (T29).
-    sealed: BTreeMap<(EndpointKey, u32), (u64, BTreeMap<u64, Vec<u8>>)>,
+    sealed: BTreeMap<(EndpointKey, u32), Sealed>,
     /// Conference of every SSRC that was ever signaled.
     owners: BTreeMap<u32, usize>,
     next_ssrc: u32,
