@@ -323,7 +323,7 @@ impl Conference {
                 let index = usize::from(path.remote.port() - 20_000);
                 let key = integrity_key(&self.clients[index].remote.password);
                 let mut out = [0; MAX_WRITTEN];
-                let len = stun::write_success(&mut out, message.transaction(), path.remote, &key);
+                let len = stun::write_success(&mut out, message.transaction(), self.bridge, &key);
                 self.worker
                     .handle_datagram(self.now, path, &out[..len.expect("room")]);
                 self.worker.end_turn(self.now);
