@@ -44,10 +44,12 @@ const SENDER: usize = 0;
 /// One packet per millisecond: at 1200 bytes a stream of 9.6 Mbit/s, within what one endpoint may send.
 const PACKET_INTERVAL: Duration = Duration::from_millis(1);
 const PACKETS_PER_FRAME: u64 = 33;
+/// A keyframe every so many frames: the first may come before a receiver has an allocation.
+const KEYFRAME_INTERVAL: u64 = 10;
 
 /// A video packet of a browser: header with a transport-cc number, VP8 descriptor with all identifiers.
 ///
-/// `number` counts packets; the frame that begins with number 0 is a keyframe of 1280 × 720. `len` is the length in
+/// `number` counts packets; every tenth frame is a keyframe of 1280 × 720. `len` is the length in
 /// bytes before sealing.
 pub fn video_packet(number: u64, len: usize) -> Vec<u8> {
     let (frame, part) = (number / PACKETS_PER_FRAME, number % PACKETS_PER_FRAME);
@@ -79,7 +81,7 @@ pub fn video_packet(number: u64, len: usize) -> Vec<u8> {
     if is_start {
         // Frame tag: keyframe or not; start code; width and height.
         let keyframe = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02];
-        let tag = if frame == 0 {
+        let tag = if frame.is_multiple_of(KEYFRAME_INTERVAL) {
             keyframe
         } else {
             [0x11, 0, 0, 1, 2, 3, 4, 5, 6, 7]
