@@ -56,7 +56,7 @@ fn bench_worker(c: &mut Criterion) {
                     },
                     |conference, packets| {
                         // Nothing may be measured that was not forwarded.
-                        assert_eq!(conference.forward(packets), packets.len() * receivers);
+                        assert!(conference.forward(packets) >= packets.len() * receivers);
                     },
                 )
             });
