@@ -1,8 +1,11 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
 mod cli;
+mod config;
+mod daemon;
 mod demo;
 mod host;
+mod signals;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,10 +15,11 @@ use causeway_bridge::config::BridgeConfig;
 use causeway_bridge::random::Random;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Cli;
+use crate::daemon::DaemonError;
 use crate::host::{BridgeAccess, DaemonHost};
+use crate::signals::ended;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -41,9 +45,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run_demo(&cli)) {
+    let outcome = match &cli.config {
+        Some(path) => {
+            daemon::load(path).and_then(|config| runtime.block_on(daemon::run(config, cli.workers)))
+        }
+        None => runtime.block_on(run_demo(&cli)).map_err(DaemonError::Other),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(DaemonError::Config(error)) => {
+            eprintln!("causeway: the configuration can not be used\n{error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(DaemonError::Other(message)) => {
             eprintln!("causeway: {message}");
             ExitCode::FAILURE
         }
@@ -70,6 +84,8 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     } else {
         cli.udp.clone()
     };
+    // A handful of tabs: what every kernel gives without asking.
+    config.net.receive_buffer = 1 << 20;
     config.net.workers = cli.workers;
     if let Some(spill_after) = cli.spill_after {
         config.net.spill_after = spill_after.max(1);
@@ -97,9 +113,10 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         Random::from_os(),
     );
     let app = demo::router(demo.clone());
+    let informed = demo.clone();
     tokio::spawn(async move {
         while let Some(notice) = notices.recv().await {
-            demo.notice(&notice);
+            informed.notice(&notice);
         }
     });
 
@@ -111,23 +128,8 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         // Open websockets do not hold up the end.
         () = async { ended().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
     }
-    tracing::info!("stopping");
+    tracing::info!(participants = demo.participants(), "stopping");
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| error.to_string())
-}
-
-/// Resolves at Ctrl-C or SIGTERM.
-async fn ended() {
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "can not listen for SIGTERM");
-            return std::future::pending().await;
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::units::Bitrate;
 
 /// Everything that can be set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BridgeConfig {
     /// Threads and sockets.
     pub net: NetConfig,
@@ -26,22 +26,6 @@ pub struct BridgeConfig {
     pub channel: ChannelConfig,
     /// Seed for a reproducible run; `None` takes the operating system's randomness.
     pub seed: Option<u64>,
-}
-
-impl Default for BridgeConfig {
-    fn default() -> Self {
-        BridgeConfig {
-            net: NetConfig::default(),
-            ice: IceConfig::default(),
-            transport: TransportConfig::default(),
-            estimator: EstimatorConfig::default(),
-            allocation: AllocationConfig::default(),
-            audio: AudioConfig::default(),
-            liveness: LivenessConfig::default(),
-            channel: ChannelConfig::default(),
-            seed: None,
-        }
-    }
 }
 
 /// Threads and sockets.

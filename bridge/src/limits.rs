@@ -88,6 +88,9 @@ pub const MAX_CERTIFICATE_CHAIN_BYTES: usize = 8 << 10;
 pub const HELD_RECORDS: usize = 30;
 /// Largest DTLS datagram that we make, UDP payload bytes: 1,200 with IPv6 and UDP headers (F07).
 pub const SECURE_DATAGRAM: usize = 1_152;
+/// DTLS datagrams per second and endpoint that a worker passes on before the handshake is complete. Far above what
+/// one handshake needs: the association has its own budget, and a forged flood must not use up the real one (T15).
+pub const WORKER_DTLS_PER_SECOND: u32 = 1_000;
 /// Whole handshake (media-plane §1.9).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Failed SRTP authentications per second and endpoint before headers alone decide (T25).

@@ -80,7 +80,7 @@ impl Shard {
         if local {
             for shard in &self.setup.shards {
                 if *shard != self.worker {
-                    cx.to_worker(
+                    cx.tell_worker(
                         *shard,
                         RingMessage::Media(self.setup.key, Arc::clone(&packet)),
                     );
@@ -409,7 +409,7 @@ impl Shard {
             let requester = requester.unwrap_or(EndpointKey(0));
             for shard in &self.setup.shards {
                 if *shard != self.worker {
-                    cx.to_worker(
+                    cx.tell_worker(
                         *shard,
                         RingMessage::Keyframe(self.setup.key, key, requester),
                     );
@@ -470,7 +470,7 @@ impl Shard {
                 let key = source.key;
                 for shard in &self.setup.shards {
                     if *shard != self.worker {
-                        cx.to_worker(
+                        cx.tell_worker(
                             *shard,
                             RingMessage::Keyframe(self.setup.key, key, EndpointKey(0)),
                         );

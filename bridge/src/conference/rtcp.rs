@@ -130,7 +130,7 @@ impl Shard {
         for shard in &self.setup.shards {
             if *shard != self.worker {
                 let conference = self.setup.key;
-                cx.to_worker(
+                cx.tell_worker(
                     *shard,
                     RingMessage::SenderReport {
                         conference,
@@ -384,10 +384,8 @@ fn read_element(
                 });
             }
         }
-        Element::Pli { media, .. } => {
-            if wishes.len() < MAX_WISHES {
-                wishes.push(Wish::Keyframe { ssrc: *media });
-            }
+        Element::Pli { media, .. } if wishes.len() < MAX_WISHES => {
+            wishes.push(Wish::Keyframe { ssrc: *media });
         }
         Element::Fir { entries, .. } => {
             for (ssrc, _) in entries.clone() {
@@ -397,18 +395,16 @@ fn read_element(
                 wishes.push(Wish::Keyframe { ssrc });
             }
         }
-        Element::TransportFeedback { body, .. } => {
-            if endpoint.formats.transport_cc {
-                match Feedback::parse(body) {
-                    Ok(feedback) => endpoint.downlink.estimator.on_feedback(now, &feedback),
-                    Err(_) => cx.count(Counter::DropRtcpMalformed),
-                }
+        Element::TransportFeedback { body, .. } if endpoint.formats.transport_cc => {
+            match Feedback::parse(body) {
+                Ok(feedback) => endpoint.downlink.estimator.on_feedback(now, &feedback),
+                Err(_) => cx.count(Counter::DropRtcpMalformed),
             }
         }
-        Element::Remb { bitrate, .. } => {
-            if endpoint.formats.remb && !endpoint.formats.transport_cc {
-                endpoint.downlink.estimator.on_remb(now, *bitrate);
-            }
+        Element::Remb { bitrate, .. }
+            if endpoint.formats.remb && !endpoint.formats.transport_cc =>
+        {
+            endpoint.downlink.estimator.on_remb(now, *bitrate);
         }
         _ => {}
     }

@@ -32,7 +32,7 @@ impl Shard {
                 };
                 if endpoint.admit_dtls(cx.now) {
                     let (pool, key) = (endpoint.pool, endpoint.key);
-                    cx.to_pool(
+                    cx.tell_pool(
                         pool,
                         PoolCommand::Datagram(key, Bytes::copy_from_slice(data)),
                     );
@@ -142,7 +142,7 @@ impl Shard {
                     endpoint.ice_connected = true;
                     connected = true;
                     cx.event(Event::IceConnected(endpoint.key, path));
-                    cx.to_pool(endpoint.pool, PoolCommand::Writable(endpoint.key));
+                    cx.tell_pool(endpoint.pool, PoolCommand::Writable(endpoint.key));
                 }
                 IceEvent::SendPathChanged(path) => {
                     cx.event(Event::PathChanged(endpoint.key, path));

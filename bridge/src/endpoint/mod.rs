@@ -179,7 +179,7 @@ impl Endpoint {
             self.handshake_datagrams = 0;
         }
         self.handshake_datagrams += 1;
-        self.handshake_datagrams <= limits::HANDSHAKE_DATAGRAMS_PER_SECOND
+        self.handshake_datagrams <= limits::WORKER_DTLS_PER_SECOND
     }
 
     /// The earliest moment at which the endpoint has something to do.

@@ -76,7 +76,7 @@ impl AuthFailures {
     fn blocks(&self, now: Time) -> bool {
         self.count > limits::AUTH_FAILURES_PER_SECOND
             && now.as_millis() / 1000 == self.second
-            && (now.as_millis() / 100) % 10 != 0
+            && !(now.as_millis() / 100).is_multiple_of(10)
     }
 }
 
@@ -270,10 +270,8 @@ impl Uplink {
                         transport_sequence.get_or_insert(u16::from_be_bytes(bytes));
                     }
                 }
-                Extension::AudioLevel => {
-                    if level.is_none() {
-                        level = AudioLevel::parse(value);
-                    }
+                Extension::AudioLevel if level.is_none() => {
+                    level = AudioLevel::parse(value);
                 }
                 _ => {}
             }

@@ -34,7 +34,7 @@ mod sys;
 mod worker_thread;
 
 pub use self::shared::Clock;
-pub use self::sockets::{BindError, interface_addresses};
+pub use self::sockets::{BindError, Interface, interface_addresses, interfaces};
 
 use self::shared::{Inbox, Shared};
 use self::worker_thread::{WAKE, WorkerThread};

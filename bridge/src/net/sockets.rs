@@ -41,6 +41,31 @@ pub enum BindError {
     Thread(io::Error),
 }
 
+/// A local network interface's address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// Name, such as `eth0`.
+    pub name: String,
+    /// One of its addresses.
+    pub address: IpAddr,
+}
+
+/// All addresses of interfaces that are up, without loopback ones.
+pub fn interfaces() -> Result<Vec<Interface>, BindError> {
+    let mut interfaces: Vec<Interface> = if_addrs::get_if_addrs()
+        .map_err(BindError::Interfaces)?
+        .into_iter()
+        .filter(|interface| !interface.is_loopback())
+        .map(|interface| Interface {
+            address: interface.ip(),
+            name: interface.name,
+        })
+        .collect();
+    interfaces.sort_by_key(|interface| (interface.address.is_ipv6(), interface.address));
+    interfaces.dedup_by_key(|interface| interface.address);
+    Ok(interfaces)
+}
+
 /// Addresses of interfaces that are up, without loopback and link-local ones (media-plane spec §1.1).
 pub fn interface_addresses() -> Result<Vec<IpAddr>, BindError> {
     let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()

@@ -70,9 +70,9 @@ impl WorkerThread {
                 }
             }
             let now = shared.clock.now();
-            for index in 0..self.sockets.len() {
-                if readable[index] {
-                    readable[index] = self.receive(&mut receive, index, now);
+            for (index, readable) in readable.iter_mut().enumerate() {
+                if *readable {
+                    *readable = self.receive(&mut receive, index, now);
                 }
             }
             for _ in 0..MESSAGES_PER_TURN {

@@ -63,7 +63,7 @@ impl Context<'_> {
     }
 
     /// Tells a thread of the handshake pool; dropped and counted if it does not keep up.
-    pub fn to_pool(&mut self, thread: usize, command: PoolCommand) {
+    pub fn tell_pool(&mut self, thread: usize, command: PoolCommand) {
         if self.out.pool.len() < limits::POOL_QUEUE {
             self.out.pool.push_back((thread, command));
         } else {
@@ -72,7 +72,7 @@ impl Context<'_> {
     }
 
     /// Tells another worker; dropped and counted if it does not keep up.
-    pub fn to_worker(&mut self, worker: WorkerId, message: RingMessage) {
+    pub fn tell_worker(&mut self, worker: WorkerId, message: RingMessage) {
         if self.out.rings.len() < limits::WORKER_RING {
             self.out.rings.push_back((worker, message));
         } else {

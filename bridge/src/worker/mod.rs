@@ -42,6 +42,9 @@ pub mod egress;
 pub mod packet;
 pub mod timer;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::Outputs;
 
 /// Where an endpoint lives in this worker.

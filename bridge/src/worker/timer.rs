@@ -86,7 +86,7 @@ impl TimerWheel {
                 return true;
             }
             self.current += 1;
-            if self.current % SLOTS as u64 == 0 {
+            if self.current.is_multiple_of(SLOTS as u64) {
                 let block = ((self.current / SLOTS as u64) % SLOTS as u64) as usize;
                 let parked = std::mem::take(&mut self.far[block]);
                 for entry in &parked {

@@ -90,12 +90,12 @@ mod tests {
         for spelling in spellings {
             assert_eq!(
                 canonical(spelling.parse().unwrap()),
-                "192.0.2.7:9".parse().unwrap()
+                "192.0.2.7:9".parse::<SocketAddr>().unwrap()
             );
         }
         assert_eq!(
             canonical("[2001:db8::1%7]:9".parse().unwrap()),
-            "[2001:db8::1]:9".parse().unwrap()
+            "[2001:db8::1]:9".parse::<SocketAddr>().unwrap()
         );
     }
 

@@ -301,7 +301,7 @@ impl<B: Agent> World<B> {
     }
 
     fn deliver(&mut self, (from, to, bytes): Datagram) {
-        if to == BRIDGE.parse().unwrap() {
+        if to == BRIDGE.parse::<SocketAddr>().unwrap() {
             self.bridge.receive(self.now, &(from, to, bytes));
         } else if to == self.public {
             self.client

@@ -1,0 +1,643 @@
+//! Which key sets what.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use causeway_bridge::config::{
+    AllocationConfig, AudioConfig, BridgeConfig, EstimatorConfig, IceConfig, LivenessConfig,
+    TransportConfig,
+};
+use causeway_bridge::srtp::Profile;
+use causeway_hocon::{Error, Settings, Value};
+
+use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
+use super::{AddressFilter, ConfigError, DaemonConfig, HttpServer, Warning, Websockets, unused};
+
+/// Slots and list lengths that one receiver may be given.
+const MAX_SLOTS: i64 = 1_000;
+/// Pixels; beyond any screen.
+const MAX_HEIGHT: i64 = 100_000;
+/// Length of a ufrag prefix; with what follows it a ufrag has at most 256 characters (RFC 8839).
+const MAX_UFRAG_PREFIX: usize = 64;
+
+pub(super) fn read(settings: &Settings) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
+    let mut reader = Reader::new(settings);
+    let r = &mut reader;
+    let mut config = DaemonConfig::default();
+    let bridge = &mut config.bridge;
+
+    r.set(
+        "videobridge.ice.udp.port",
+        &mut bridge.net.port,
+        number(1, 65_535),
+    );
+    let buffer = number(1, 1 << 30);
+    r.set(
+        "ice4j.harvest.udp.receive-buffer-size",
+        &mut bridge.net.receive_buffer,
+        buffer,
+    );
+    ice(r, &mut bridge.ice);
+    transport(r, &mut bridge.transport);
+    estimator(r, &mut bridge.estimator);
+    allocation(r, &mut bridge.allocation);
+    audio(r, &mut bridge.audio);
+    liveness(r, &mut bridge.liveness);
+    harvest(r, &mut config.addresses);
+
+    config.private_http = http_server(r, "private", config.private_http);
+    config.public_http = http_server(r, "public", config.public_http);
+    websockets(r, &mut config.websockets);
+    daemon(r, &mut config);
+    channel(r, &mut config.bridge, config.release.as_deref());
+
+    unused::check(r);
+    if reader.errors.is_empty() {
+        Ok((config, reader.warnings))
+    } else {
+        Err(ConfigError(reader.errors))
+    }
+}
+
+fn ice(r: &mut Reader<'_>, ice: &mut IceConfig) {
+    r.set(
+        "videobridge.ice.ufrag-prefix",
+        &mut ice.ufrag_prefix,
+        |value, key| {
+            let prefix = text(value, key)?;
+            let valid = prefix
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));
+            if valid && prefix.len() <= MAX_UFRAG_PREFIX {
+                Ok(prefix)
+            } else {
+                let reason =
+                    format!("must be at most {MAX_UFRAG_PREFIX} letters, digits, `+` and `/`");
+                Err(value.error(key, reason))
+            }
+        },
+    );
+    r.set(
+        "videobridge.ice.advertise-private-candidates",
+        &mut ice.advertise_private,
+        Value::to_bool,
+    );
+    r.fixed("videobridge.ice.resolve-remote-candidates", false);
+    r.set(
+        "videobridge.ice.restart.enabled",
+        &mut ice.restart_enabled,
+        Value::to_bool,
+    );
+    let transition = "videobridge.ice.restart.transition-window";
+    r.set(transition, &mut ice.restart_transition, Value::to_duration);
+    let timeout = r.get(
+        "videobridge.ice.restart.timeout",
+        |value, key| match value.to_text(key)? {
+            // A negative one is another way to say zero here.
+            text if text.trim_start().starts_with('-') => Ok(Duration::ZERO),
+            _ => value.to_duration(key),
+        },
+    );
+    match timeout {
+        Some(Duration::ZERO) => ice.restart_enabled = false,
+        Some(timeout) => ice.restart_timeout = timeout,
+        None => {}
+    }
+    r.set(
+        "ice4j.consent-freshness.interval",
+        &mut ice.consent_interval,
+        period,
+    );
+    r.set(
+        "ice4j.consent-freshness.original-wait-interval",
+        &mut ice.consent_retry,
+        period,
+    );
+    r.set(
+        "ice4j.consent-freshness.max-retransmissions",
+        &mut ice.consent_retries,
+        number(0, 1_000),
+    );
+    r.fixed("ice4j.consent-freshness.randomize-interval", true);
+    r.set(
+        "ice4j.harvest.mapping.static-mappings",
+        &mut ice.mappings,
+        mappings,
+    );
+    r.fixed("ice4j.harvest.mapping.aws.enabled", false);
+}
+
+/// Local address, public address, public port.
+type Mapping = (IpAddr, IpAddr, Option<u16>);
+
+fn mappings(value: &Value, key: &str) -> Result<Vec<Mapping>, Error> {
+    let items = value.to_list(key)?.into_iter().enumerate();
+    items
+        .map(|(index, item)| mapping(item, &format!("{key}[{index}]")))
+        .collect()
+}
+
+fn mapping(item: &Value, key: &str) -> Result<Mapping, Error> {
+    let Some(fields) = item.as_object() else {
+        return Err(item.error(
+            key,
+            "must be an object with local-address and public-address",
+        ));
+    };
+    let (mut local, mut public, mut local_port, mut public_port) = (None, None, None, None);
+    for (name, value) in fields {
+        let key = format!("{key}.{name}");
+        match name.as_str() {
+            "local-address" => local = Some(address(value, &key)?),
+            "public-address" => public = Some(address(value, &key)?),
+            "local-port" => local_port = Some(number::<u16>(1, 65_535)(value, &key)?),
+            "public-port" => public_port = Some(number::<u16>(1, 65_535)(value, &key)?),
+            "name" => {}
+            _ => return Err(value.error(&key, "is not a member of a static mapping")),
+        }
+    }
+    if local_port.is_some() != public_port.is_some() {
+        return Err(item.error(
+            key,
+            "needs both local-port and public-port, or none of them",
+        ));
+    }
+    match (local, public) {
+        (Some(local), Some(public)) if local.is_ipv4() == public.is_ipv4() => {
+            Ok((local, public, public_port))
+        }
+        (Some(_), Some(_)) => Err(item.error(key, "mixes IPv4 and IPv6 addresses")),
+        _ => Err(item.error(key, "needs local-address and public-address")),
+    }
+}
+
+fn harvest(r: &mut Reader<'_>, filter: &mut AddressFilter) {
+    r.set("ice4j.harvest.use-ipv6", &mut filter.ipv6, Value::to_bool);
+    r.set(
+        "ice4j.harvest.use-link-local-addresses",
+        &mut filter.link_local,
+        Value::to_bool,
+    );
+    r.set(
+        "ice4j.harvest.allowed-addresses",
+        &mut filter.allowed_addresses,
+        addresses,
+    );
+    r.set(
+        "ice4j.harvest.blocked-addresses",
+        &mut filter.blocked_addresses,
+        addresses,
+    );
+    r.set(
+        "ice4j.harvest.allowed-interfaces",
+        &mut filter.allowed_interfaces,
+        Value::to_texts,
+    );
+    r.set(
+        "ice4j.harvest.blocked-interfaces",
+        &mut filter.blocked_interfaces,
+        Value::to_texts,
+    );
+    r.fixed("ice4j.harvest.udp.use-dynamic-ports", false);
+}
+
+fn transport(r: &mut Reader<'_>, transport: &mut TransportConfig) {
+    r.set(
+        "videobridge.sctp.enabled",
+        &mut transport.sctp,
+        Value::to_bool,
+    );
+    r.fixed("videobridge.cryptex.endpoint", false);
+    r.fixed("videobridge.cryptex.relay", false);
+
+    let key = "jmt.srtp.protection-profiles";
+    if let Some(names) = r.get(key, Value::to_texts) {
+        let mut profiles = Vec::new();
+        for name in names {
+            match name.as_str() {
+                "SRTP_AEAD_AES_128_GCM" => profiles.push(Profile::AeadAes128Gcm),
+                "SRTP_AES128_CM_HMAC_SHA1_80" => profiles.push(Profile::Aes128CmSha1_80),
+                "SRTP_AEAD_AES_256_GCM" | "SRTP_AES128_CM_HMAC_SHA1_32" => {
+                    r.warn(key, format!("{name} is not implemented and left out"));
+                }
+                _ => r.error(key, format!("`{name}` is not an SRTP protection profile")),
+            }
+        }
+        if profiles.is_empty() {
+            r.error(
+                key,
+                "needs SRTP_AEAD_AES_128_GCM or SRTP_AES128_CM_HMAC_SHA1_80",
+            );
+        } else {
+            transport.srtp_profiles = profiles;
+        }
+    }
+    let key = "jmt.dtls.accepted-fingerprint-hash-functions";
+    if let Some(names) = r.get(key, Value::to_texts) {
+        for name in names {
+            match name.as_str() {
+                "sha-1" => transport.accept_sha1_fingerprints = true,
+                "sha-256" | "sha-384" | "sha-512" => {}
+                _ => r.error(
+                    key,
+                    format!("`{name}` is not sha-1, sha-256, sha-384 or sha-512"),
+                ),
+            }
+        }
+    }
+}
+
+fn estimator(r: &mut Reader<'_>, estimator: &mut EstimatorConfig) {
+    r.get("jmt.bwe.estimator.engine", |value, key| {
+        match value.to_text(key)? {
+            "GoogleCc" | "GoogleCc2" => Ok(()),
+            other => Err(value.error(key, format!("`{other}` is not GoogleCc or GoogleCc2"))),
+        }
+    });
+    r.set("jmt.bwe.estimator.initial-bw", &mut estimator.initial, rate);
+    r.set("jmt.bwe.estimator.min-bw", &mut estimator.min, rate);
+    r.set("jmt.bwe.estimator.max-bw", &mut estimator.max, rate);
+    // Old names win.
+    r.set("jmt.bwe.google-cc.min-bw", &mut estimator.min, rate);
+    r.set("jmt.bwe.google-cc.max-bw", &mut estimator.max, rate);
+    if estimator.min > estimator.max {
+        for key in ["jmt.bwe.estimator.min-bw", "jmt.bwe.estimator.max-bw"] {
+            r.error(key, "the minimum is above the maximum");
+        }
+        for key in ["jmt.bwe.google-cc.min-bw", "jmt.bwe.google-cc.max-bw"] {
+            r.error(key, "the minimum is above the maximum");
+        }
+    } else {
+        estimator.initial = estimator.initial.clamp(estimator.min, estimator.max);
+    }
+}
+
+fn allocation(r: &mut Reader<'_>, allocation: &mut AllocationConfig) {
+    let threshold = &mut allocation.estimate_change_threshold;
+    r.set(
+        "videobridge.cc.bwe-change-threshold",
+        threshold,
+        positive(1.0),
+    );
+    r.set(
+        "videobridge.cc.bwe-change-threshold-pct",
+        threshold,
+        |value, key| positive(100.0)(value, key).map(|percent| percent / 100.0),
+    );
+    let height = || number::<i32>(0, MAX_HEIGHT);
+    r.set(
+        "videobridge.cc.default-max-height-px",
+        &mut allocation.default_max_height,
+        height(),
+    );
+    r.set(
+        "videobridge.cc.initial-max-height-px",
+        &mut allocation.initial_max_height,
+        height(),
+    );
+    if let Some(old) = r.get("videobridge.cc.thumbnail-max-height-px", height()) {
+        allocation.default_max_height = old;
+        allocation.initial_max_height = old;
+    }
+    let preferred = &mut allocation.onstage_preferred_height;
+    r.set(
+        "videobridge.cc.onstage-preferred-height-px",
+        preferred,
+        height(),
+    );
+    let preferred = &mut allocation.onstage_preferred_framerate;
+    r.set(
+        "videobridge.cc.onstage-preferred-framerate",
+        preferred,
+        positive(1_000.0),
+    );
+    let oversend = &mut allocation.allow_oversend_onstage;
+    r.set(
+        "videobridge.cc.allow-oversend-onstage",
+        oversend,
+        Value::to_bool,
+    );
+    r.set(
+        "videobridge.cc.enable-onstage-video-suspend",
+        oversend,
+        |value, key| value.to_bool(key).map(|suspend| !suspend),
+    );
+    r.set(
+        "videobridge.cc.max-oversend-bitrate",
+        &mut allocation.max_oversend,
+        rate,
+    );
+    r.set(
+        "videobridge.cc.trust-bwe",
+        &mut allocation.trust_estimate,
+        Value::to_bool,
+    );
+    let longest = &mut allocation.max_time_between_runs;
+    r.set(
+        "videobridge.cc.max-time-between-calculations",
+        longest,
+        period,
+    );
+    r.set(
+        "videobridge.cc.jvb-last-n",
+        &mut allocation.last_n,
+        number(-1, i64::from(i32::MAX)),
+    );
+    r.set(
+        "videobridge.cc.initial-last-n",
+        &mut allocation.initial_last_n,
+        number(-1, i64::from(i32::MAX)),
+    );
+    let limit = r.get("videobridge.cc.assumed-bandwidth-limit", rate);
+    allocation.assumed_bandwidth_limit = limit.or(allocation.assumed_bandwidth_limit);
+    r.set(
+        "videobridge.ssrc-limit.video",
+        &mut allocation.video_slots,
+        number(1, MAX_SLOTS),
+    );
+    r.set(
+        "videobridge.ssrc-limit.audio",
+        &mut allocation.audio_slots,
+        number(1, MAX_SLOTS),
+    );
+    let limits = "videobridge.load-management.conference-last-n-limits";
+    r.set(
+        limits,
+        &mut allocation.conference_last_n_limits,
+        last_n_limits,
+    );
+    r.fixed("videobridge.load-management.reducer-enabled", false);
+    r.fixed("videobridge.cc.use-vla-target-bitrate", false);
+}
+
+fn last_n_limits(value: &Value, key: &str) -> Result<Vec<(usize, i32)>, Error> {
+    let Some(fields) = value.as_object() else {
+        return Err(value.error(key, "must be an object like { 20 = 20, 30 = 15 }"));
+    };
+    let mut limits = Vec::new();
+    for (size, limit) in fields {
+        let key = format!("{key}.{size}");
+        let size = size
+            .parse::<usize>()
+            .map_err(|_| limit.error(&key, "the key must be a conference size"))?;
+        limits.push((size, number(-1, i64::from(i32::MAX))(limit, &key)?));
+    }
+    limits.sort_unstable();
+    Ok(limits)
+}
+
+fn audio(r: &mut Reader<'_>, audio: &mut AudioConfig) {
+    r.set(
+        "jmt.audio.level.discard-silence",
+        &mut audio.discard_silence,
+        Value::to_bool,
+    );
+    let forwarded = &mut audio.forwarded_silence;
+    r.set(
+        "jmt.audio.level.forwarded-silence-packets-limit",
+        forwarded,
+        number(0, 1_000_000),
+    );
+    r.set(
+        "videobridge.loudest.route-loudest-only",
+        &mut audio.route_loudest_only,
+        Value::to_bool,
+    );
+    r.set(
+        "videobridge.loudest.num-loudest",
+        &mut audio.num_loudest,
+        number(1, MAX_SLOTS),
+    );
+    r.set(
+        "videobridge.loudest.always-route-dominant",
+        &mut audio.always_route_dominant,
+        Value::to_bool,
+    );
+    r.set(
+        "videobridge.loudest.energy-expire-time",
+        &mut audio.energy_expire,
+        Value::to_duration,
+    );
+    r.set(
+        "videobridge.loudest.energy-alpha-pct",
+        &mut audio.energy_alpha_pct,
+        number(0, 100),
+    );
+    let recent = &mut audio.recent_speakers;
+    r.set(
+        "videobridge.speech-activity.recent-speakers-count",
+        recent,
+        number(0, MAX_SLOTS),
+    );
+    let silence = "videobridge.speech-activity.enable-silence-detection";
+    r.set(silence, &mut audio.silence_detection, Value::to_bool);
+    r.set(
+        "videobridge.speech-activity.silence-detection-timeout",
+        &mut audio.silence_timeout,
+        period,
+    );
+}
+
+fn liveness(r: &mut Reader<'_>, liveness: &mut LivenessConfig) {
+    let first = &mut liveness.first_transfer_timeout;
+    r.set(
+        "videobridge.ep-connection-status.first-transfer-timeout",
+        first,
+        period,
+    );
+    r.set(
+        "videobridge.ep-connection-status.max-inactivity-limit",
+        &mut liveness.max_inactivity,
+        period,
+    );
+    r.set(
+        "videobridge.ep-connection-status.check-interval",
+        &mut liveness.check_interval,
+        period,
+    );
+    r.set(
+        "videobridge.entity-expiration.timeout",
+        &mut liveness.expiry_timeout,
+        period,
+    );
+    r.set(
+        "videobridge.entity-expiration.check-interval",
+        &mut liveness.expiry_interval,
+        period,
+    );
+}
+
+fn http_server(r: &mut Reader<'_>, name: &str, default: Option<HttpServer>) -> Option<HttpServer> {
+    let (host, port) = default.map_or((None, -1), |server| (server.host, i32::from(server.port)));
+    let key = |member: &str| format!("videobridge.http-servers.{name}.{member}");
+    let host = r.get(&key("host"), text).or(host);
+    let port = r.get(&key("port"), number(-1, 65_535)).unwrap_or(port);
+    if r.get(&key("key-store-path"), text).is_some() {
+        let reason = "TLS on this server is not implemented; remove the key and put a reverse proxy in front";
+        r.error(&key("key-store-path"), reason);
+    }
+    r.known.extend(["tls-port", "send-server-version"].map(key));
+    u16::try_from(port)
+        .ok()
+        .filter(|&port| port != 0)
+        .map(|port| HttpServer { host, port })
+}
+
+fn websockets(r: &mut Reader<'_>, websockets: &mut Websockets) {
+    r.set(
+        "videobridge.websockets.enabled",
+        &mut websockets.enabled,
+        Value::to_bool,
+    );
+    r.set(
+        "videobridge.websockets.server-id",
+        &mut websockets.server_id,
+        |value, key| {
+            let id = text(value, key)?;
+            if !id.is_empty()
+                && id
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c))
+            {
+                Ok(id)
+            } else {
+                Err(value.error(
+                    key,
+                    "must be letters, digits and `-._~`, as it is part of a URL",
+                ))
+            }
+        },
+    );
+    r.set(
+        "videobridge.websockets.domains",
+        &mut websockets.domains,
+        Value::to_texts,
+    );
+    if let Some(domain) = r.get("videobridge.websockets.domain", text)
+        && !websockets.domains.contains(&domain)
+    {
+        websockets.domains.insert(0, domain);
+    }
+    websockets.tls = r.get("videobridge.websockets.tls", Value::to_bool);
+    r.set(
+        "videobridge.websockets.enable-compression",
+        &mut websockets.compression,
+        Value::to_bool,
+    );
+    let interval = r.get("videobridge.websockets.keepalive-ping-interval", period);
+    websockets.ping_interval = interval.or(websockets.ping_interval);
+    if r.get(
+        "videobridge.websockets.send-keepalive-pings",
+        Value::to_bool,
+    ) == Some(false)
+    {
+        websockets.ping_interval = None;
+    }
+    r.set(
+        "videobridge.websockets.idle-timeout",
+        &mut websockets.idle_timeout,
+        period,
+    );
+}
+
+fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
+    let rest = &mut config.rest;
+    for (key, target) in [
+        ("videobridge.apis.rest.enabled", &mut rest.colibri),
+        ("videobridge.rest.debug.enabled", &mut rest.debug),
+        ("videobridge.rest.drain.enabled", &mut rest.drain),
+        ("videobridge.rest.health.enabled", &mut rest.health),
+        ("videobridge.rest.prometheus.enabled", &mut rest.prometheus),
+        ("videobridge.rest.rtcstats.enabled", &mut rest.rtcstats),
+        ("videobridge.rest.shutdown.enabled", &mut rest.shutdown),
+        ("videobridge.rest.version.enabled", &mut rest.version),
+        (
+            "videobridge.initial-drain-mode",
+            &mut config.initial_drain_mode,
+        ),
+        (
+            "videobridge.redact-remote-addresses",
+            &mut config.logs.redact_remote_addresses,
+        ),
+        (
+            "videobridge.health.sticky-failures",
+            &mut config.health.sticky_failures,
+        ),
+        (
+            "videobridge.health.require-valid-address",
+            &mut config.health.require_valid_address,
+        ),
+    ] {
+        r.set(key, target, Value::to_bool);
+    }
+    r.set(
+        "videobridge.health.interval",
+        &mut config.health.interval,
+        period,
+    );
+    r.set(
+        "videobridge.health.timeout",
+        &mut config.health.timeout,
+        period,
+    );
+    r.set(
+        "videobridge.health.max-check-duration",
+        &mut config.health.max_check_duration,
+        period,
+    );
+    if config.health.timeout <= config.health.interval {
+        for key in ["videobridge.health.interval", "videobridge.health.timeout"] {
+            r.error(key, "health.timeout must be longer than health.interval");
+        }
+    }
+    let longest = &mut config.shutdown.graceful_max_duration;
+    r.set(
+        "videobridge.shutdown.graceful-shutdown-max-duration",
+        longest,
+        Value::to_duration,
+    );
+    let least = &mut config.shutdown.graceful_min_participants;
+    r.set(
+        "videobridge.shutdown.graceful-shutdown-min-participants",
+        least,
+        number(0, i64::from(i32::MAX)),
+    );
+    r.set(
+        "videobridge.shutdown.shutting-down-delay",
+        &mut config.shutdown.delay,
+        Value::to_duration,
+    );
+    r.set(
+        "videobridge.stats.interval",
+        &mut config.stats.interval,
+        period,
+    );
+    config.release = r.get("videobridge.version.release", text);
+}
+
+fn channel(r: &mut Reader<'_>, bridge: &mut BridgeConfig, release: Option<&str>) {
+    let channel = &mut bridge.channel;
+    r.set(
+        "videobridge.connection-stats.enabled",
+        &mut channel.connection_stats,
+        Value::to_bool,
+    );
+    r.set(
+        "videobridge.connection-stats.interval",
+        &mut channel.connection_stats_interval,
+        period,
+    );
+    let threshold = &mut channel.stats_filter_threshold;
+    r.set(
+        "videobridge.stats-filter-threshold",
+        threshold,
+        number(0, i64::from(i32::MAX)),
+    );
+    if r.get("videobridge.version.announce", Value::to_bool) == Some(true) {
+        let version = env!("CARGO_PKG_VERSION");
+        channel.announce_version = Some(match release {
+            Some(release) => format!("{version}-{release}"),
+            None => version.to_owned(),
+        });
+    }
+}

@@ -1,0 +1,327 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use causeway_bridge::srtp::Profile;
+use causeway_bridge::units::Bitrate;
+use causeway_hocon::{Config, no_includes};
+
+use super::*;
+
+fn read(text: &str) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
+    let env = |name: &str| (name == "JVB_PORT").then(|| "20000".to_owned());
+    DaemonConfig::with_environment(Config::parse(text, "jvb.conf", &no_includes)?, &env)
+}
+
+fn accepted(text: &str) -> DaemonConfig {
+    let (config, warnings) = read(text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(warnings, [], "{text}");
+    config
+}
+
+fn refused(text: &str) -> String {
+    read(text).map(|_| ()).unwrap_err().to_string()
+}
+
+fn warned(text: &str) -> Vec<String> {
+    read(text)
+        .unwrap()
+        .1
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn nothing_set_gives_the_defaults_of_jitsi_videobridge() {
+    let config = accepted("");
+    assert_eq!(config.bridge.net.port, 10_000);
+    assert_eq!(
+        config.private_http,
+        Some(HttpServer {
+            host: Some("127.0.0.1".into()),
+            port: 8080
+        })
+    );
+    assert_eq!(config.public_http, None);
+    assert!(!config.rest.colibri && !config.rest.shutdown && config.rest.health);
+    assert_eq!(config.websockets.server_id, "default-id");
+    assert_eq!(config.bridge.channel.announce_version, None);
+    assert_eq!(
+        format!("{config:?}"),
+        format!("{:?}", DaemonConfig::default())
+    );
+}
+
+#[test]
+fn a_nested_file_and_a_dotted_file_mean_the_same() {
+    let nested = accepted(
+        "videobridge {
+           ice { udp { port = ${?JVB_PORT} } }
+           cc { trust-bwe = false, jvb-last-n = 25, assumed-bandwidth-limit = 10 Mbps, bwe-change-threshold = 10% }
+           apis { rest { enabled = true } }
+           http-servers { private { host = 0.0.0.0 }, public { port = 9090 } }
+           websockets { enabled = true, domain = \"a:443\", domains = [\"b:443\"], tls = true, server-id = jvb-1 }
+           health { interval = 300 seconds, timeout = 5 minutes, timeout = 301s }
+           load-management { conference-last-n-limits { 30 = 15, 20 = 20 } }
+           loudest { route-loudest-only = yes }
+         }
+         jmt.bwe.estimator { initial-bw = 1 mbps }
+         jmt { srtp { protection-profiles = [SRTP_AES128_CM_HMAC_SHA1_80] } }",
+    );
+    let dotted = accepted(
+        "videobridge.ice.udp.port = 20000
+         videobridge.cc.trust-bwe = false
+         videobridge.cc.jvb-last-n = 25
+         videobridge.cc.assumed-bandwidth-limit = 10000 kbps
+         videobridge.cc.bwe-change-threshold-pct = 10
+         videobridge.apis.rest.enabled = true
+         videobridge.http-servers.private.host = \"0.0.0.0\"
+         videobridge.http-servers.public.port = 9090
+         videobridge.websockets.enabled = true
+         videobridge.websockets.domains = [\"a:443\", \"b:443\"]
+         videobridge.websockets.tls = true
+         videobridge.websockets.server-id = jvb-1
+         videobridge.health.interval = 5 minutes
+         videobridge.health.timeout = 301000
+         videobridge.load-management.conference-last-n-limits.20 = 20
+         videobridge.load-management.conference-last-n-limits.30 = 15
+         videobridge.loudest.route-loudest-only = true
+         jmt.bwe.estimator.initial-bw = 1000 kbps
+         jmt.srtp.protection-profiles = [\"SRTP_AES128_CM_HMAC_SHA1_80\"]",
+    );
+    assert_eq!(format!("{nested:?}"), format!("{dotted:?}"));
+    assert_eq!(dotted.bridge.net.port, 20_000);
+    assert_eq!(
+        dotted.bridge.allocation.conference_last_n_limits,
+        [(20, 20), (30, 15)]
+    );
+    assert_eq!(
+        dotted.bridge.allocation.assumed_bandwidth_limit,
+        Some(Bitrate::kbps(10_000))
+    );
+    assert_eq!(
+        dotted.bridge.transport.srtp_profiles,
+        [Profile::Aes128CmSha1_80]
+    );
+    assert_eq!(dotted.websockets.domains, ["a:443", "b:443"]);
+    assert_eq!(
+        dotted.public_http,
+        Some(HttpServer {
+            host: None,
+            port: 9090
+        })
+    );
+    assert_eq!(dotted.health.interval, Duration::from_secs(300));
+}
+
+#[test]
+fn config_case_21_ports_of_minus_one_switch_servers_off() {
+    let config = accepted("videobridge.http-servers.private { port = -1, tls-port = -1 }");
+    assert_eq!(config.private_http, None);
+    // Opening the clear-text port instead of the one with TLS would be worse than not starting.
+    let refused =
+        refused("videobridge.http-servers.public { key-store-path = /etc/k, tls-port = 443 }");
+    assert!(
+        refused.contains("key-store-path: TLS on this server is not implemented"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn config_case_22_a_domain_that_is_also_in_the_list_is_advertised_once() {
+    let config = accepted("videobridge.websockets { domains = [\"a:443\"], domain = \"a:443\" }");
+    assert_eq!(config.websockets.domains, ["a:443"]);
+    assert_eq!(config.websockets.tls, None);
+    let config = accepted("videobridge.websockets { send-keepalive-pings = false }");
+    assert_eq!(config.websockets.ping_interval, None);
+}
+
+#[test]
+fn addresses_of_ice4j() {
+    let config = accepted(
+        "ice4j.harvest {
+           mapping.aws.enabled = false
+           mapping.static-mappings = [
+             { local-address = 10.0.0.1, public-address = \"203.0.113.1\" },
+             { local-address = 10.0.0.1, public-address = 203.0.113.2, local-port = 10000, public-port = 4443, },
+           ]
+           blocked-interfaces = [docker0], blocked-addresses = [10.0.0.9]
+         }",
+    );
+    assert_eq!(
+        config.bridge.ice.mappings,
+        [
+            (ip("10.0.0.1"), ip("203.0.113.1"), None),
+            (ip("10.0.0.1"), ip("203.0.113.2"), Some(4443)),
+        ]
+    );
+    let addresses = &config.addresses;
+    assert!(addresses.admits("eth0", ip("10.0.0.1")));
+    assert!(!addresses.admits("eth0", ip("10.0.0.9")));
+    assert!(!addresses.admits("docker0", ip("10.0.0.1")));
+    assert!(
+        !addresses.admits("eth0", ip("fe80::1")) && !addresses.admits("eth0", ip("169.254.0.1"))
+    );
+    assert!(addresses.admits("eth0", ip("2001:db8::1")));
+
+    let only = accepted(
+        "ice4j.harvest { use-ipv6 = false, use-link-local-addresses = true, allowed-interfaces = [eth1],
+         blocked-interfaces = [eth1], allowed-addresses = [169.254.0.1, \"2001:db8::1\"] }",
+    );
+    assert!(only.addresses.admits("eth1", ip("169.254.0.1")));
+    assert!(!only.addresses.admits("eth1", ip("2001:db8::1")));
+    assert!(!only.addresses.admits("eth0", ip("169.254.0.1")));
+    assert!(!only.addresses.admits("eth1", ip("10.0.0.1")));
+
+    for (mapping, reason) in [
+        (
+            "{ local-address = 10.0.0.1 }",
+            "[0]: needs local-address and public-address",
+        ),
+        (
+            "{ local-address = 10.0.0.1, public-address = \"::1\" }",
+            "mixes IPv4 and IPv6",
+        ),
+        (
+            "{ local-address = x, public-address = y }",
+            "[0].local-address: `x` is not an IP address",
+        ),
+        (
+            "{ local-address = 10.0.0.1, public-address = 10.0.0.1, public-port = 1 }",
+            "or none of them",
+        ),
+        (
+            "{ local = 10.0.0.1 }",
+            "[0].local: is not a member of a static mapping",
+        ),
+    ] {
+        let refused = refused(&format!(
+            "ice4j.harvest.mapping.static-mappings = [{mapping}]"
+        ));
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[test]
+fn old_spellings_win() {
+    let config = accepted(
+        "videobridge.cc { default-max-height-px = 200, thumbnail-max-height-px = 90,
+           allow-oversend-onstage = true, enable-onstage-video-suspend = true }
+         jmt.bwe { estimator.max-bw = 5 mbps, google-cc.max-bw = 2 mbps }
+         videobridge.ice.restart.timeout = -1
+         videobridge.version { announce = true, release = 42 }",
+    );
+    assert_eq!(config.bridge.allocation.default_max_height, 90);
+    assert_eq!(config.bridge.allocation.initial_max_height, 90);
+    assert!(!config.bridge.allocation.allow_oversend_onstage);
+    assert_eq!(config.bridge.estimator.max, Bitrate::kbps(2_000));
+    assert_eq!(config.bridge.estimator.initial, Bitrate::kbps(2_000));
+    assert!(!config.bridge.ice.restart_enabled);
+    let version = config.bridge.channel.announce_version.unwrap();
+    assert!(version.ends_with("-42"), "{version}");
+}
+
+#[test]
+fn config_case_12_keys_without_effect_give_one_warning_each() {
+    let warnings = warned(
+        "videobridge {
+           sctp { enabled = true, use-usrsctp = false }
+           stats { enabled = true, interval = 2 s }
+           ice { tcp { enabled = false, port = 4443 }, tcp.mapped-port = 443 }
+           apis.xmpp-client.configs { shard { HOSTNAME=localhost, USERNAME=jvb }, other { HOSTNAME=a } }
+         }
+         ice4j.harvest.mapping.stun.enabled = true
+         other.program = 1",
+    );
+    assert_eq!(warnings.len(), 5, "{warnings:#?}");
+    let removed =
+        "jvb.conf:2: videobridge.sctp.use-usrsctp: has no effect any more and can be removed";
+    assert!(
+        warnings.iter().any(|warning| warning == removed),
+        "{warnings:#?}"
+    );
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("xmpp-client.configs: is not implemented"))
+    );
+    assert_eq!(
+        warned("videobridge.cryptex { endpoint = false, relay = true }").len(),
+        1
+    );
+}
+
+#[test]
+fn an_unknown_key_gives_a_warning_with_what_may_be_meant() {
+    for (text, meant) in [
+        (
+            "videobridge.ice.udp.prot = 1",
+            Some("videobridge.ice.udp.port"),
+        ),
+        (
+            "videobridge.cc.trust_bwe = false",
+            Some("videobridge.cc.trust-bwe"),
+        ),
+        (
+            "videobridge.advertise-private-candidates = false",
+            Some("videobridge.ice.advertise-private-candidates"),
+        ),
+        ("videobridge.wholly.different = 1", None),
+    ] {
+        let warnings = warned(text);
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            warning.contains("is not known and has no effect"),
+            "{warning}"
+        );
+        match meant {
+            Some(key) => assert!(
+                warning.ends_with(&format!("is `{key}` meant?")),
+                "{warning}"
+            ),
+            None => assert!(!warning.contains("meant"), "{warning}"),
+        }
+    }
+}
+
+#[test]
+fn config_case_26_every_bad_value_is_named_with_its_line() {
+    let refused = refused(
+        "videobridge {\n ice.udp.port = abc\n cc.max-oversend-bitrate = 2.5 mbps\n\
+         health.interval = 0\n sctp.enabled = maybe\n websockets.domains = x\n}\n\
+         jmt.bwe.estimator { min-bw = 5 mbps, max-bw = 1 mbps }\nvideobridge.ice.ufrag-prefix = \"a:\"\n\
+         jmt.srtp.protection-profiles = [NULL]\nvideobridge.cc.jvb-last-n = -5",
+    );
+    for expected in [
+        "jvb.conf:2: videobridge.ice.udp.port: `abc` is not a whole number",
+        "jvb.conf:3: videobridge.cc.max-oversend-bitrate: `2.5 mbps` is not a rate",
+        "jvb.conf:4: videobridge.health.interval: must be longer than zero",
+        "jvb.conf:5: videobridge.sctp.enabled: `maybe` is not a boolean",
+        "jvb.conf:6: videobridge.websockets.domains: `x` is not a list",
+        "jvb.conf:8: jmt.bwe.estimator.min-bw: the minimum is above the maximum",
+        "jvb.conf:9: videobridge.ice.ufrag-prefix: must be",
+        "jvb.conf:10: jmt.srtp.protection-profiles: `NULL` is not an SRTP protection profile",
+        "jvb.conf:11: videobridge.cc.jvb-last-n: -5 is not within",
+    ] {
+        assert!(
+            refused.contains(expected),
+            "{expected} is not in\n{refused}"
+        );
+    }
+    let error = DaemonConfig::load(Path::new("/nonexistent/jvb.conf"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("/nonexistent/jvb.conf: the configuration cannot be read"),
+        "{error}"
+    );
+    assert!(
+        super::tests::refused("a = ${NOPE}").starts_with("jvb.conf:1: a: `${NOPE}` is not set")
+    );
+}

@@ -1,0 +1,193 @@
+//! The bridge as a daemon: configured by a file, controlled over HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use causeway_bridge::Bridge;
+use causeway_bridge::control::Control;
+use causeway_bridge::net::interfaces;
+use causeway_bridge::time::Time;
+use causeway_colibri::handler::{Handler, HandlerOptions, ServiceState, WebsocketUrls};
+use causeway_colibri::rest::{self, ControlAccess, RestOptions};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::config::{ConfigError, DaemonConfig, HttpServer};
+use crate::host::DaemonHost;
+use crate::signals::ended;
+
+/// Why the daemon did not start or ended.
+pub enum DaemonError {
+    /// The configuration can not be used.
+    Config(ConfigError),
+    /// Anything else; the text says what to do.
+    Other(String),
+}
+
+/// Reads the configuration and tells what has no effect.
+pub fn load(path: &Path) -> Result<DaemonConfig, DaemonError> {
+    let (config, warnings) = DaemonConfig::load(path).map_err(DaemonError::Config)?;
+    for warning in warnings {
+        tracing::warn!("configuration: {warning}");
+    }
+    Ok(config)
+}
+
+/// The bridge for the REST routes.
+struct Access {
+    bridge: Bridge,
+    drain: AtomicBool,
+    graceful: AtomicBool,
+    stopping: AtomicBool,
+    stop: Notify,
+    min_participants: usize,
+}
+
+impl ControlAccess for Access {
+    fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.bridge.with_control(f)
+    }
+
+    fn service_state(&self) -> ServiceState {
+        ServiceState {
+            drain: self.drain.load(Ordering::Relaxed),
+            graceful_shutdown: self.graceful.load(Ordering::Relaxed),
+            shutting_down: self.stopping.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set_drain(&self, drain: bool) {
+        tracing::info!(drain, "drain mode");
+        self.drain.store(drain, Ordering::Relaxed);
+    }
+
+    fn shutdown(&self, graceful: bool) {
+        tracing::info!(graceful, "shutdown asked for");
+        if graceful {
+            self.graceful.store(true, Ordering::Relaxed);
+        } else {
+            self.stopping.store(true, Ordering::Relaxed);
+        }
+        self.stop.notify_one();
+    }
+}
+
+impl Access {
+    /// Resolves when a shutdown that was asked for over REST may happen.
+    async fn shut_down(&self) {
+        let mut poll = tokio::time::interval(std::time::Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                () = self.stop.notified() => {}
+                _ = poll.tick(), if self.graceful.load(Ordering::Relaxed) => {}
+            }
+            let endpoints = self
+                .bridge
+                .with_control(|control, _| control.endpoint_count_total());
+            let empty = self.graceful.load(Ordering::Relaxed) && endpoints <= self.min_participants;
+            if empty || self.stopping.load(Ordering::Relaxed) {
+                self.stopping.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+/// Runs the daemon until a signal or a shutdown over REST ends it.
+pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(), DaemonError> {
+    let other = |error: String| DaemonError::Other(error);
+    if config.bridge.net.bind.is_empty() {
+        config.bridge.net.bind = interfaces()
+            .map_err(|error| other(error.to_string()))?
+            .into_iter()
+            .filter(|interface| config.addresses.admits(&interface.name, interface.address))
+            .map(|interface| SocketAddr::new(interface.address, config.bridge.net.port))
+            .collect();
+        if config.bridge.net.bind.is_empty() {
+            return Err(other(
+                "no local address is left to bind: connect an interface, or allow one with \
+                 ice4j.harvest.allowed-addresses or ice4j.harvest.allowed-interfaces"
+                    .to_owned(),
+            ));
+        }
+    }
+    config.bridge.net.workers = workers.or(config.bridge.net.workers);
+    let (host, mut notices) = DaemonHost::new();
+    let sctp = config.bridge.transport.sctp;
+    let bridge =
+        Bridge::start(config.bridge.clone(), host).map_err(|error| other(error.to_string()))?;
+    // Conferences that end are logged by the bridge; nobody else waits for the news here.
+    tokio::spawn(async move { while notices.recv().await.is_some() {} });
+
+    let websockets = config.websockets.enabled.then(|| WebsocketUrls {
+        domains: config.websockets.domains.clone(),
+        tls: config.websockets.tls.unwrap_or(false),
+        server_id: config.websockets.server_id.clone(),
+    });
+    let access = Arc::new(Access {
+        bridge: bridge.clone(),
+        drain: AtomicBool::new(config.initial_drain_mode),
+        graceful: AtomicBool::new(false),
+        stopping: AtomicBool::new(false),
+        stop: Notify::new(),
+        min_participants: config.shutdown.graceful_min_participants,
+    });
+    let options = RestOptions {
+        rest_enabled: config.rest.colibri,
+        health_enabled: config.rest.health,
+        version_enabled: config.rest.version,
+        drain_enabled: config.rest.drain,
+        shutdown_enabled: config.rest.shutdown,
+        debug_enabled: config.rest.debug,
+        ..RestOptions::default()
+    };
+    let handler = Handler::new(HandlerOptions { sctp, websockets });
+    if let Some(server) = &config.private_http {
+        let app = rest::router(Arc::clone(&access), handler, options);
+        let listener = listen(server, "private").await.map_err(other)?;
+        if config.rest.colibri
+            && !listener
+                .local_addr()
+                .is_ok_and(|address| address.ip().is_loopback())
+        {
+            tracing::warn!(
+                "the control API has no authentication and listens beyond loopback: protect \
+                 videobridge.http-servers.private with a firewall or bind it to 127.0.0.1"
+            );
+        }
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the private HTTP server ended");
+            }
+        });
+    }
+    tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
+    tokio::select! {
+        () = ended() => {}
+        () = access.shut_down() => {}
+    }
+    tracing::info!("stopping");
+    tokio::task::spawn_blocking(move || bridge.stop())
+        .await
+        .map_err(|error| other(error.to_string()))
+}
+
+async fn listen(server: &HttpServer, name: &str) -> Result<TcpListener, String> {
+    let host = server.host.as_deref().unwrap_or("0.0.0.0");
+    let ip: IpAddr = match host {
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        host => host.parse().map_err(|_| {
+            format!("videobridge.http-servers.{name}.host: {host} is not an IP address")
+        })?,
+    };
+    let address = SocketAddr::new(ip, server.port);
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "can not serve HTTP on {address}: {error}. Choose another videobridge.http-servers.{name}.port"
+        )
+    })?;
+    tracing::info!(%address, "{name} HTTP server");
+    Ok(listener)
+}

@@ -1,0 +1,21 @@
+//! Tests of Causeway from outside: the daemon as it is shipped, its demo page, and headless Chromium.
+//!
+//! A [`Call`] starts the daemon and a WebDriver server and lets [`Participant`]s in, each a browser of its
+//! own. [`network::apart`] runs a test in a network namespace of its own, where paths can be cut and made
+//! lossy without touching the machine's network. Tests wait for what can be observed with [`eventually`];
+//! nothing waits for time to pass, except where an outage of a given length is what is tested.
+//!
+//! Needs the Debian packages `chromium` and `chromium-driver`; the tests with a bad network also need
+//! `iproute2`, `nftables` and root.
+
+pub mod call;
+pub mod daemon;
+mod eventually;
+pub mod network;
+pub mod participant;
+mod process;
+pub mod webdriver;
+
+pub use call::Call;
+pub use eventually::{eventually, grows};
+pub use participant::Participant;

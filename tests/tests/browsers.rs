@@ -1,0 +1,257 @@
+//! Calls of real browsers through the daemon.
+//!
+//! `cargo test -p causeway-tests --test browsers -- --test-threads=1`
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use causeway_tests::network::{self, Fault};
+use causeway_tests::participant::{SOON, all_meet};
+use causeway_tests::{Call, eventually};
+
+/// Any free port of the loopback address.
+const ANY_PORT: &str = "127.0.0.1:0";
+/// The daemon's UDP port where the network is the test's own.
+const PORT: u16 = 10_000;
+const OWN_NETWORK: &str = "127.0.0.1:10000";
+
+#[test]
+fn three_browsers_meet() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+
+    all_meet(&[&anna, &bo, &clara]);
+
+    let everybody = BTreeSet::from([anna.endpoint(), bo.endpoint(), clara.endpoint()]);
+    for one in [&anna, &bo, &clara] {
+        let speaker = one.sees_a_dominant_speaker();
+        assert!(
+            everybody.contains(&speaker),
+            "the dominant speaker {speaker} of {} is none of {everybody:?}",
+            one.name()
+        );
+    }
+}
+
+#[test]
+fn browsers_on_different_workers_meet() {
+    let call = Call::with(&["--udp", ANY_PORT, "--workers", "2", "--spill-after", "1"]);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+
+    all_meet(&[&anna, &bo, &clara]);
+
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+}
+
+#[test]
+fn browsers_meet_over_ipv6() {
+    let call = Call::start("[::1]:0");
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+
+    all_meet(&[&anna, &bo]);
+}
+
+#[test]
+fn the_dominant_speaker_follows_who_speaks() {
+    let call = Call::start(ANY_PORT);
+    // Their test tones speak at different times.
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+
+    for speaker in [&anna, &bo, &anna] {
+        let endpoint = speaker.endpoint();
+        eventually(
+            &format!("bo sees that {} speaks", speaker.name()),
+            SOON,
+            || bo.state()["dominantSpeaker"].clone(),
+            |dominant| *dominant == *endpoint,
+        );
+    }
+}
+
+#[test]
+fn the_stage_gets_a_large_picture_and_tiles_small_ones() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+    anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
+
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+    anna.sees(&bo);
+
+    anna.show_tiles();
+    anna.sees_height(&bo, "in a small tile again", |height| {
+        (1..=180).contains(&height)
+    });
+    anna.sees(&bo);
+}
+
+#[test]
+fn someone_leaves_and_joins_again() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
+
+    clara.leave();
+    anna.sees_people(2);
+    bo.sees_people(2);
+    anna.sees(&bo);
+
+    clara.join_again();
+    all_meet(&[&anna, &bo, &clara]);
+}
+
+#[test]
+fn a_page_that_is_closed_leaves_the_room() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
+
+    clara.session().go_to("about:blank");
+
+    anna.sees_people(2);
+    all_meet(&[&anna, &bo]);
+}
+
+#[test]
+fn a_browser_that_dies_is_shown_as_lost_and_then_removed() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
+
+    clara.dies();
+
+    eventually(
+        "anna sees that clara's connection is lost",
+        SOON,
+        || anna.status_of("clara"),
+        |status| *status == "connection lost",
+    );
+    anna.sees(&bo);
+    eventually(
+        "clara is removed",
+        5 * SOON,
+        || anna.state()["participants"].clone(),
+        |people| people.as_array().map(Vec::len) == Some(2),
+    );
+    all_meet(&[&anna, &bo]);
+}
+
+#[test]
+fn media_outlives_an_ice_restart() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+    all_meet(&[&anna, &bo]);
+    let endpoint = anna.endpoint();
+
+    anna.restart_ice();
+
+    anna.is_connected();
+    all_meet(&[&anna, &bo]);
+    assert_eq!(
+        anna.endpoint(),
+        endpoint,
+        "anna did not have to join again: {:#}",
+        anna.state()["log"]
+    );
+}
+
+#[test]
+fn a_camera_that_is_switched_off_and_on_comes_back() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+    anna.sees(&bo);
+
+    bo.set_camera(false);
+    eventually(
+        "anna sees that bo's camera is off",
+        SOON,
+        || anna.figures_of(&bo)["shown"].clone(),
+        |shown| *shown == false,
+    );
+
+    bo.set_camera(true);
+    anna.sees(&bo);
+}
+
+#[test]
+fn a_shared_screen_is_seen_beside_the_camera() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+    anna.sees(&bo);
+
+    bo.set_screen(true);
+    anna.sees_screen(&bo);
+    anna.sees(&bo);
+
+    bo.set_screen(false);
+    anna.sees(&bo);
+}
+
+#[test]
+fn a_path_that_is_lost_for_three_seconds_recovers() {
+    network::apart(|| {
+        let call = Call::start(OWN_NETWORK);
+        let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+        all_meet(&[&anna, &bo, &clara]);
+        let endpoint = clara.endpoint();
+
+        let cut = Fault::cut(clara.session().process());
+        // The outage is what is tested: it has to be this long.
+        thread::sleep(Duration::from_secs(3));
+        drop(cut);
+
+        clara.is_connected();
+        all_meet(&[&anna, &bo, &clara]);
+        assert_eq!(
+            clara.endpoint(),
+            endpoint,
+            "clara did not have to join again: {:#}",
+            clara.state()["log"]
+        );
+    });
+}
+
+#[test]
+fn media_flows_over_a_path_that_loses_one_packet_in_twenty() {
+    network::apart(|| {
+        let call = Call::start(OWN_NETWORK);
+        let _loss = Fault::loss(PORT, 5);
+        let (anna, bo, clara) = (call.join("anna"), call.join("bo"), call.join("clara"));
+
+        all_meet(&[&anna, &bo, &clara]);
+
+        // Lost packets are sent again: with a key frame only now and then, the pictures would stand still.
+        for (one, other) in [(&anna, &bo), (&bo, &clara), (&clara, &anna)] {
+            let figures = eventually(
+                "the loss is noticed",
+                SOON,
+                || one.figures_of(other),
+                |figures| figures["video"]["nackCount"].as_u64().unwrap_or(0) > 0,
+            );
+            assert!(figures["video"]["framesDecoded"].as_u64().unwrap_or(0) > 0);
+            one.sees(other);
+        }
+    });
+}
+
+#[test]
+fn a_second_local_address_takes_over_from_the_first() {
+    network::apart(|| {
+        let call = Call::start("127.0.0.1:10000,127.0.0.2:10000");
+        let (anna, bo) = (call.join("anna"), call.join("bo"));
+        all_meet(&[&anna, &bo]);
+
+        let address = anna.bridge_address();
+        let _outage = Fault::address(&address, PORT);
+
+        eventually(
+            "anna reaches the bridge at its other address",
+            3 * SOON,
+            || anna.bridge_address(),
+            |now| !now.is_empty() && *now != address,
+        );
+        all_meet(&[&anna, &bo]);
+    });
+}
