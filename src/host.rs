@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 /// The running bridge for everything that serves requests.
 pub struct BridgeAccess(pub Bridge);
 
-impl crate::demo::ControlAccess for BridgeAccess {
+impl crate::access::ControlAccess for BridgeAccess {
     fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
         self.0.with_control(work)
     }

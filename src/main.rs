@@ -1,11 +1,14 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
+mod access;
 mod cli;
 mod config;
 mod daemon;
 mod demo;
 mod host;
 mod signals;
+#[allow(dead_code, unused_imports)]
+mod websocket;
 
 use std::process::ExitCode;
 use std::sync::Arc;

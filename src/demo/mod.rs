@@ -46,7 +46,7 @@ use axum::routing::{get, post};
 use causeway_bridge::control::api::Notice;
 use causeway_bridge::random::Random;
 
-pub use on_control::{ControlAccess, OnControl};
+pub use on_control::OnControl;
 pub use sfu::Sfu;
 
 /// Bounds of the demo. They keep one careless or hostile page from filling the bridge.

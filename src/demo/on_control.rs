@@ -2,21 +2,14 @@
 
 use std::sync::Arc;
 
-use causeway_bridge::control::Control;
 use causeway_bridge::control::api::{
     ConferenceOptions, ControlError, EndpointOptions, NewSource, RemoteTransport, RestartOutcome,
 };
 use causeway_bridge::ids::{ConferenceKey, EndpointKey, MeetingId};
 use causeway_bridge::media::MediaFormats;
-use causeway_bridge::time::Time;
 
 use super::sfu::{Created, Sfu};
-
-/// Access to a control plane: runs `work` under its lock and then does what it wants done.
-pub trait ControlAccess: Send + Sync + 'static {
-    /// Runs `work` now.
-    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R;
-}
+use crate::access::ControlAccess;
 
 /// The [`Sfu`] of whatever gives access to a control plane.
 pub struct OnControl<A>(pub Arc<A>);

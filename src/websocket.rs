@@ -1,0 +1,186 @@
+//! The public HTTP side of the bridge channel: websockets at `/colibri-ws` (bridge-channel spec §3).
+//!
+//! [`router`] accepts or refuses upgrades, [`WebSockets`] is where the control plane's texts go in. Each socket
+//! is one task with a bounded queue: whoever sends only queues, and a client that does not read loses its
+//! socket, not the conference's time (T60). Of an endpoint's sockets only the newest counts.
+//!
+//! Where it differs from Jitsi Videobridge:
+//!
+//! - permessage-deflate is not negotiated, whatever the client offers: the websocket library has none. Clients
+//!   cope, and there is nothing to inflate (T57).
+//! - A request without a password is refused with 403, not 500.
+//! - Pings are sent when a direction was silent, and only received frames count against the idle timeout: a
+//!   peer that is gone without a word is noticed (T60). A message in fragments counts when it is complete, so a
+//!   message that never ends ends the socket.
+//! - More than 20 pings and pongs in a second close with 1008 (T56), a full send queue closes with 1013.
+//!
+//! The password stands in the query of the URL; the query is never logged (T58).
+
+mod connection;
+mod failures;
+mod registry;
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection as Rejection;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use tracing::debug;
+
+use self::connection::Connection;
+use self::failures::Failures;
+pub use self::registry::{WebSocketStats, WebSockets};
+use self::target::{Peer, Refusal, Target};
+use crate::access::ControlAccess;
+
+/// Bounds of a websocket.
+mod limits {
+    use std::time::Duration;
+
+    use causeway_bridge::limits::MAX_MESSAGE_BYTES;
+
+    /// Bytes of a message at which the library gives up before it has it all. Above the allowed size, so that a
+    /// message which is a little too long can still be read to its end and refused with its exact size.
+    pub(super) const MAX_READ: usize = 2 * MAX_MESSAGE_BYTES;
+    /// Read buffer of one socket, bytes.
+    pub(super) const READ_BUFFER: usize = 8 << 10;
+    /// Pings and pongs in one second (T56).
+    pub(super) const CONTROL_FRAMES_PER_SECOND: u32 = 20;
+    /// How long a closing socket may take to take leave.
+    pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+    /// How long a socket whose input can not be read any more stays open after its close frame, so that the
+    /// peer reads that before the connection is reset.
+    pub(super) const LINGER: Duration = Duration::from_secs(1);
+    /// Wrong passwords for one endpoint in a minute that are answered at once (T58).
+    pub(super) const FAILURES_PER_MINUTE: u32 = 20;
+    /// Delay of the answer to further ones.
+    pub(super) const FAILURE_DELAY: Duration = Duration::from_secs(1);
+}
+
+/// Settings of the websockets.
+#[derive(Clone, Debug)]
+pub struct WebSocketOptions {
+    /// First element of the path after the prefix (`videobridge.websockets.server-id`).
+    pub server_id: String,
+    /// How often is looked whether a ping is due (`keepalive-ping-interval`); at least a second.
+    pub ping_interval: Duration,
+    /// A socket on which nothing is received for so long is closed (`idle-timeout`); zero = never.
+    pub idle_timeout: Duration,
+    /// Whether to send pings at all (`send-keepalive-pings`).
+    pub send_pings: bool,
+}
+
+impl Default for WebSocketOptions {
+    fn default() -> WebSocketOptions {
+        WebSocketOptions {
+            server_id: "default-id".into(),
+            ping_interval: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            send_pings: true,
+        }
+    }
+}
+
+/// What serves the requests.
+struct Server<A> {
+    access: Arc<A>,
+    sockets: Arc<WebSockets>,
+    options: WebSocketOptions,
+    failures: Failures,
+}
+
+/// Serves `/colibri-ws/{server-id}/{local conference id}/{endpoint id}?pwd={password}`, and refuses
+/// `/colibri-relay-ws/…` as for relays that do not exist.
+pub fn router<A: ControlAccess>(
+    access: Arc<A>,
+    sockets: Arc<WebSockets>,
+    options: WebSocketOptions,
+) -> Router {
+    let server = Arc::new(Server {
+        access,
+        sockets,
+        options,
+        failures: Failures::new(),
+    });
+    let mut router = Router::new();
+    for prefix in [target::ENDPOINT_PREFIX, target::RELAY_PREFIX] {
+        router = router
+            .route(prefix, any(accept::<A>))
+            .route(&format!("{prefix}{{*rest}}"), any(accept::<A>));
+    }
+    router.with_state(server)
+}
+
+/// Accepts or refuses one request (§3.4).
+async fn accept<A: ControlAccess>(
+    State(server): State<Arc<Server<A>>>,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, Rejection>,
+) -> Response {
+    if uri.path().contains("//") {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(
+            Rejection::MethodNotGet(_)
+            | Rejection::MethodNotConnect(_)
+            | Rejection::InvalidConnectionHeader(_)
+            | Rejection::InvalidUpgradeHeader(_),
+        ) => return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response(),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let target = match Target::parse(&uri, &server.options.server_id) {
+        Ok(target) => target,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let known = target.peer == Peer::Endpoint
+        && server
+            .access
+            .with_control(|control, _| target.authorise(control))
+            .is_some();
+    if !known {
+        if server.failures.count(&target) {
+            tokio::time::sleep(limits::FAILURE_DELAY).await;
+        }
+        return refuse(&Refusal::AuthenticationFailed);
+    }
+    upgrade
+        .max_message_size(limits::MAX_READ)
+        .max_frame_size(limits::MAX_READ)
+        .read_buffer_size(limits::READ_BUFFER)
+        .write_buffer_size(0)
+        .on_upgrade(async move |socket| {
+            // Only a socket that exists may replace another one, so it is registered here.
+            let opened = server.access.with_control(|control, now| {
+                let key = target.authorise(control)?;
+                let registration = server.sockets.open(key);
+                control.websocket_opened(now, key);
+                Some(registration)
+            });
+            let connection = Connection {
+                access: &*server.access,
+                sockets: &server.sockets,
+                options: &server.options,
+            };
+            match opened {
+                Some(registration) => connection.run(socket, registration).await,
+                // The endpoint ended while the upgrade was under way.
+                None => connection::dismiss(socket, 1001, "endpoint closed").await,
+            }
+        })
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    debug!(reason = refusal.text(), "websocket refused");
+    (refusal.status(), refusal.text()).into_response()
+}

@@ -1,0 +1,786 @@
+//! Clients against the router with a real control plane, over pipes in memory: with the clock paused, time
+//! passes only when everybody waits for it.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard};
+
+use axum::serve::Listener;
+use causeway_bridge::config::BridgeConfig;
+use causeway_bridge::control::Control;
+use causeway_bridge::control::api::{
+    ConferenceOptions, ControlOutput, EndpointOptions, Environment,
+};
+use causeway_bridge::ids::{ConferenceKey, EndpointKey};
+use causeway_bridge::limits::{MAX_MESSAGE_BYTES, WEBSOCKET_SEND_BUFFER};
+use causeway_bridge::random::Random;
+use causeway_bridge::time::Time;
+use causeway_bridge::transport::secure::Fingerprint;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::*;
+
+/// Bytes on the way in each direction, as in the buffers of a TCP connection.
+const PIPE: usize = 16 << 10;
+const HELLO: &str = r#"{"colibriClass":"ClientHello"}"#;
+
+/// The control plane as the daemon has it.
+struct Plane {
+    control: Mutex<Control>,
+    sockets: Arc<WebSockets>,
+    start: Instant,
+}
+
+impl ControlAccess for Plane {
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        let mut control = self.lock();
+        let now = Time::from_micros(self.start.elapsed().as_micros() as u64);
+        let result = work(&mut control, now);
+        while let Some(output) = control.poll_output() {
+            match output {
+                ControlOutput::WebSocket(key, text) => self.sockets.send(key, text),
+                ControlOutput::CloseWebSocket(key, code, reason) => {
+                    self.sockets.close(key, code, reason);
+                }
+                ControlOutput::Worker(..) | ControlOutput::Pool(..) | ControlOutput::Notice(_) => {}
+            }
+        }
+        result
+    }
+}
+
+impl Plane {
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap()
+    }
+}
+
+/// Connections made in memory.
+struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for Pipes {
+    type Io = DuplexStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (DuplexStream, ()) {
+        match self.0.recv().await {
+            Some(pipe) => (pipe, ()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A bridge with one conference and endpoints A and B.
+struct World {
+    plane: Arc<Plane>,
+    sockets: Arc<WebSockets>,
+    connections: mpsc::UnboundedSender<DuplexStream>,
+    conference: ConferenceKey,
+    a: EndpointKey,
+    b: EndpointKey,
+}
+
+type Client = WebSocketStream<DuplexStream>;
+
+impl World {
+    fn new() -> World {
+        World::with(BridgeConfig::default(), |_| {})
+    }
+
+    fn with(config: BridgeConfig, adjust: impl FnOnce(&mut WebSocketOptions)) -> World {
+        let env = Environment {
+            workers: 1,
+            pool_threads: 1,
+            locals: vec!["192.0.2.1:10000".parse().unwrap()],
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                digest: vec![7; 32],
+            },
+        };
+        let sockets = WebSockets::new();
+        let plane = Arc::new(Plane {
+            control: Mutex::new(Control::new(Arc::new(config), env, Random::from_seed(1))),
+            sockets: Arc::clone(&sockets),
+            start: Instant::now(),
+        });
+        let (conference, a, b) = plane.with_control(|control, now| {
+            let options = ConferenceOptions {
+                meeting_id: "meeting".into(),
+                name: None,
+            };
+            let conference = control.create_conference(now, options).unwrap();
+            let mut endpoint = |id: &str| {
+                let options = EndpointOptions {
+                    id: id.into(),
+                    stats_id: None,
+                    ice_controlling: true,
+                    ssrc_rewriting: true,
+                    mid_demux: false,
+                    visitor: false,
+                    private_addresses: false,
+                    sctp: false,
+                };
+                control.create_endpoint(now, conference, options).unwrap()
+            };
+            (conference, endpoint("A"), endpoint("B"))
+        });
+        let mut options = WebSocketOptions {
+            server_id: "srv1".into(),
+            ..WebSocketOptions::default()
+        };
+        adjust(&mut options);
+        let app = router(Arc::clone(&plane), Arc::clone(&sockets), options);
+        let (connections, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move { axum::serve(Pipes(receiver), app).await });
+        World {
+            plane,
+            sockets,
+            connections,
+            conference,
+            a,
+            b,
+        }
+    }
+
+    fn local_id(&self) -> String {
+        self.plane.lock().local_id(self.conference)
+    }
+
+    fn password(&self, endpoint: EndpointKey) -> Arc<str> {
+        let control = self.plane.lock();
+        control
+            .local_transport(endpoint)
+            .unwrap()
+            .websocket_password
+    }
+
+    /// The advertised path and query of A or B.
+    fn path(&self, endpoint: EndpointKey) -> String {
+        let id = if endpoint == self.a { "A" } else { "B" };
+        format!(
+            "/colibri-ws/srv1/{}/{id}?pwd={}",
+            self.local_id(),
+            self.password(endpoint)
+        )
+    }
+
+    fn pipe(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        self.connections.send(theirs).unwrap();
+        ours
+    }
+
+    async fn dial(&self, path: &str) -> Client {
+        let (client, _) =
+            tokio_tungstenite::client_async(format!("ws://bridge{path}"), self.pipe())
+                .await
+                .expect("the upgrade is accepted");
+        client
+    }
+
+    /// An endpoint's client that was greeted.
+    async fn connect(&self, endpoint: EndpointKey) -> Client {
+        let mut client = self.dial(&self.path(endpoint)).await;
+        assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+        client
+    }
+
+    /// Status and body of the answer to a refused upgrade.
+    async fn refused(&self, path: &str) -> (u16, String) {
+        let url = format!("ws://bridge{path}");
+        match tokio_tungstenite::client_async(url, self.pipe()).await {
+            Err(Error::Http(response)) => {
+                let body = response.body().clone().unwrap_or_default();
+                (response.status().as_u16(), String::from_utf8(body).unwrap())
+            }
+            other => panic!("{path} gave {other:?}"),
+        }
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        self.refused(path).await.0
+    }
+
+    /// First line and headers of the answer to a plain request.
+    async fn plain(&self, method: &str, path: &str) -> String {
+        let mut pipe = self.pipe();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nhost: bridge\r\nconnection: close\r\n\r\n");
+        pipe.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        pipe.read_to_string(&mut response).await.unwrap();
+        response
+    }
+
+    fn expire(&self, endpoint: EndpointKey) {
+        self.plane
+            .with_control(|control, now| control.expire_endpoint(now, endpoint));
+    }
+}
+
+/// The next text, as JSON.
+async fn hear(client: &mut Client) -> Value {
+    loop {
+        match client.next().await {
+            Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            other => panic!("instead of a text: {other:?}"),
+        }
+    }
+}
+
+/// The code and reason with which the bridge closes.
+async fn closed(client: &mut Client) -> (u16, String) {
+    loop {
+        match client.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => {
+                return (frame.code.into(), frame.reason.to_string());
+            }
+            Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            other => panic!("instead of a close frame: {other:?}"),
+        }
+    }
+}
+
+fn closes(code: u16, reason: &str) -> (u16, String) {
+    (code, reason.to_owned())
+}
+
+async fn say(client: &mut Client, text: impl Into<String>) {
+    client.send(Message::text(text.into())).await.unwrap();
+}
+
+/// The bridge still answers, and said nothing before that.
+async fn assert_alive(client: &mut Client) {
+    say(client, HELLO).await;
+    assert_eq!(hear(client).await["colibriClass"], "ServerHello");
+}
+
+fn fragment(opcode: Data, last: bool, payload: &[u8]) -> Message {
+    Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(opcode), last))
+}
+
+// ---- accepting and refusing ---------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
+    let world = World::new();
+    let mut client = world.dial(&world.path(world.a)).await;
+    let hello = hear(&mut client).await;
+    assert_eq!(hello, serde_json::json!({"colibriClass": "ServerHello"}));
+    assert_eq!(world.sockets.stats().open, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_2_the_version_is_announced_if_configured() {
+    let mut config = BridgeConfig::default();
+    config.channel.announce_version = Some("1.2".into());
+    let world = World::with(config, |_| {});
+    let mut client = world.dial(&world.path(world.a)).await;
+    assert_eq!(hear(&mut client).await["version"], "1.2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cases_3_to_10_refusals_are_exact() {
+    let world = World::new();
+    let (conference, password) = (world.local_id(), world.password(world.a));
+    let not_found = |text: &str| (404, text.to_owned());
+    let forbidden = (403, "authentication failed".to_owned());
+
+    // 3: another server's.
+    let path = format!("/colibri-ws/srv2/{conference}/A?pwd={password}");
+    assert_eq!(world.refused(&path).await, not_found("server ID mismatch"));
+    // 4 and 5: no such conference; the meeting id is none.
+    for conference in ["0", "meeting"] {
+        let path = format!("/colibri-ws/srv1/{conference}/A?pwd={password}");
+        assert_eq!(world.refused(&path).await, forbidden);
+    }
+    // 6: no such endpoint, and another's password.
+    for id in ["C", "B", "a"] {
+        let path = format!("/colibri-ws/srv1/{conference}/{id}?pwd={password}");
+        assert_eq!(world.refused(&path).await, forbidden);
+    }
+    // 7 to 9: the password.
+    for query in [
+        "?pwd=wrong".to_owned(),
+        "?pwd=".to_owned(),
+        format!("?pwd={password}&x=1"),
+        format!("?x=1&pwd={password}"),
+        format!("?PWD={password}"),
+        "?pwd=%ff".to_owned(),
+        "?".to_owned(),
+        String::new(),
+    ] {
+        let path = format!("/colibri-ws/srv1/{conference}/A{query}");
+        assert_eq!(world.refused(&path).await, forbidden, "{query}");
+    }
+    // 10: too few parts.
+    for rest in ["", "srv1", "srv1/", "srv1/K", "srv1/K/"] {
+        let path = format!("/colibri-ws/{rest}?pwd={password}");
+        assert_eq!(
+            world.refused(&path).await,
+            not_found("invalid path"),
+            "{rest}"
+        );
+    }
+    assert_eq!(world.sockets.stats(), WebSocketStats::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
+    let world = World::new();
+    let (conference, password) = (world.local_id(), world.password(world.a));
+    let encoded: String = password
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
+    for path in [
+        format!("/colibri-ws/srv1/{conference}/A/extra?pwd={password}"),
+        format!("/colibri-ws/srv1/{conference}/A/?pwd={password}"),
+        format!("/colibri-ws/srv1/{conference}/A?pwd={encoded}"),
+        format!("/colibri-ws/srv1/{conference}/%41?%70wd={password}"),
+    ] {
+        let mut client = world.dial(&path).await;
+        assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_13_there_are_no_relays_to_connect_to() {
+    let world = World::new();
+    let relay = world
+        .path(world.a)
+        .replace("colibri-ws", "colibri-relay-ws");
+    assert_eq!(
+        world.refused(&relay).await,
+        (403, "authentication failed".to_owned())
+    );
+    assert_eq!(world.status(&relay.replace("srv1", "srv2")).await, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_14_compression_and_subprotocols_are_not_negotiated() {
+    let world = World::new();
+    let mut request = format!("ws://bridge{}", world.path(world.a))
+        .into_client_request()
+        .unwrap();
+    let headers = request.headers_mut();
+    headers.insert(
+        "sec-websocket-extensions",
+        "permessage-deflate; client_max_window_bits"
+            .parse()
+            .unwrap(),
+    );
+    headers.insert("origin", "https://elsewhere.example".parse().unwrap());
+    let (mut client, response) = tokio_tungstenite::client_async(request, world.pipe())
+        .await
+        .unwrap();
+    assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    assert!(!response.headers().contains_key("sec-websocket-protocol"));
+    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+    assert_alive(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_upgrade_is_405_and_a_double_slash_400() {
+    let world = World::new();
+    let path = world.path(world.a);
+    for (method, path, status) in [
+        ("GET", &*path, "405"),
+        ("POST", &path, "405"),
+        ("GET", "/colibri-ws/x", "405"),
+        ("GET", "/colibri-relay-ws/srv1/K/A", "405"),
+        ("GET", "/colibri-ws//srv1/K/A", "400"),
+        ("GET", "/colibri-ws", "404"),
+        ("GET", "/elsewhere", "404"),
+    ] {
+        let response = world.plain(method, path).await;
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{method} {path}: {response}"
+        );
+        assert_eq!(response.contains("allow: GET"), status == "405");
+    }
+    assert_eq!(world.status(&path.replace("/srv1", "//srv1")).await, 400);
+}
+
+/// T58.
+#[tokio::test(start_paused = true)]
+async fn whoever_tries_passwords_of_one_endpoint_has_to_wait() {
+    let world = World::new();
+    let wrong = format!("/colibri-ws/srv1/{}/A?pwd=wrong", world.local_id());
+    let start = Instant::now();
+    for _ in 0..limits::FAILURES_PER_MINUTE {
+        assert_eq!(world.status(&wrong).await, 403);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(world.status(&wrong).await, 403);
+    assert!(start.elapsed() >= limits::FAILURE_DELAY);
+
+    // The endpoint itself does not.
+    let start = Instant::now();
+    world.connect(world.a).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+
+    // A minute later all is forgiven.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let start = Instant::now();
+    assert_eq!(world.status(&wrong).await, 403);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+// ---- one endpoint, one socket -------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn case_15_the_newest_socket_replaces_the_one_before() {
+    let world = World::new();
+    let mut first = world.connect(world.a).await;
+    let mut second = world.connect(world.a).await;
+    assert_eq!(closed(&mut first).await, closes(1000, "replaced"));
+    // The end of the first one is not the end of the endpoint's channel.
+    assert!(first.next().await.is_none());
+    assert_alive(&mut second).await;
+    let stats = world.sockets.stats();
+    assert_eq!(
+        (stats.open, stats.close_normal, stats.close_abnormal),
+        (1, 0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_texts_of_a_replaced_socket_do_not_count() {
+    let world = World::new();
+    let mut other = world.connect(world.b).await;
+    let mut first = world.connect(world.a).await;
+    let (plane, sockets, a) = (&world.plane, &world.sockets, world.a);
+    // It was replaced, but its task does not know yet: nothing runs between here and the texts.
+    say(
+        &mut first,
+        r#"{"colibriClass":"EndpointMessage","to":"","msgPayload":"late"}"#,
+    )
+    .await;
+    plane.with_control(|control, now| {
+        sockets.open(a);
+        control.websocket_opened(now, a);
+    });
+    assert_eq!(closed(&mut first).await, closes(1000, "replaced"));
+    assert_alive(&mut other).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_22_sockets_close_with_their_endpoint_and_conference() {
+    let world = World::new();
+    let mut a = world.connect(world.a).await;
+    let mut b = world.connect(world.b).await;
+    world.expire(world.a);
+    assert_eq!(closed(&mut a).await, closes(1001, "endpoint closed"));
+    assert_alive(&mut b).await;
+    let conference = world.conference;
+    world
+        .plane
+        .with_control(|control, now| control.expire_conference(now, conference));
+    assert_eq!(closed(&mut b).await, closes(1001, "endpoint closed"));
+    assert_eq!(world.sockets.stats().open, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_outlives_its_socket_and_its_url_stays_good() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    client.close(None).await.unwrap();
+    while let Some(Ok(_)) = client.next().await {}
+    assert_eq!(world.sockets.stats().open, 0);
+    assert_eq!(world.sockets.stats().close_normal, 1);
+    // Lost without a word.
+    drop(world.connect(world.a).await);
+    let mut client = world.connect(world.a).await;
+    assert_alive(&mut client).await;
+}
+
+// ---- frames -------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn case_16_binary_messages_are_ignored() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    client.send(Message::binary(HELLO)).await.unwrap();
+    say(
+        &mut client,
+        r#"{"colibriClass":"EndpointMessage","to":"A","msgPayload":1}"#,
+    )
+    .await;
+    assert_eq!(hear(&mut client).await["colibriClass"], "EndpointMessage");
+    assert_eq!(world.sockets.stats().messages_received, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_17_fragments_make_one_message() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let (head, tail) = HELLO.as_bytes().split_at(9);
+    client
+        .send(fragment(Data::Text, false, head))
+        .await
+        .unwrap();
+    // Control frames may come in between.
+    client.send(Message::Ping("between".into())).await.unwrap();
+    client
+        .send(fragment(Data::Continue, false, b""))
+        .await
+        .unwrap();
+    client
+        .send(fragment(Data::Continue, true, tail))
+        .await
+        .unwrap();
+    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+    assert_eq!(world.sockets.stats().messages_received, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_large() {
+    let world = World::new();
+    let message = |size: usize| {
+        let (head, tail) = (
+            r#"{"colibriClass":"EndpointMessage","to":"B","msgPayload":""#,
+            r#""}"#,
+        );
+        format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
+    };
+    let mut a = world.connect(world.a).await;
+    let mut b = world.connect(world.b).await;
+    for size in [60 << 10, MAX_MESSAGE_BYTES] {
+        say(&mut a, message(size)).await;
+        let got = hear(&mut b).await;
+        assert_eq!(got["from"], "A");
+        assert!(got["msgPayload"].as_str().unwrap().len() > size - 100);
+    }
+    say(&mut a, message(MAX_MESSAGE_BYTES + 1)).await;
+    let reason = "Text message too large: 65,537 > 65,536";
+    assert_eq!(closed(&mut a).await, closes(1009, reason));
+    assert_alive(&mut b).await;
+}
+
+/// T56: what is far too long is refused from its header on, in one frame or in many.
+#[tokio::test(start_paused = true)]
+async fn an_endless_message_is_refused_without_reading_it() {
+    let world = World::new();
+    let mut a = world.connect(world.a).await;
+    // A final text frame of 2^62 bytes: header and mask only.
+    let header = [0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+    a.get_mut().write_all(&header).await.unwrap();
+    let reason = "Text message too large: 4,611,686,018,427,387,904 > 65,536";
+    assert_eq!(closed(&mut a).await, closes(1009, reason));
+
+    let mut b = world.connect(world.b).await;
+    let part = vec![b'x'; 48 << 10];
+    b.send(fragment(Data::Text, false, &part)).await.unwrap();
+    for _ in 0..2 {
+        b.send(fragment(Data::Continue, false, &part))
+            .await
+            .unwrap();
+    }
+    let reason = "Text message too large: 147,456 > 65,536";
+    assert_eq!(closed(&mut b).await, closes(1009, reason));
+    assert_eq!(world.sockets.stats().errors, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_19_pings_are_answered_with_their_payload() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    client.send(Message::Ping("xyz".into())).await.unwrap();
+    let answer = client.next().await.unwrap().unwrap();
+    assert_eq!(answer, Message::Pong("xyz".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cases_23_and_24_what_is_no_message_changes_nothing() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    for text in ["garbage", "null", "", "{}", "[1]"] {
+        say(&mut client, text).await;
+        assert_alive(&mut client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_25_invalid_utf_8_closes_with_1007() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    client
+        .send(fragment(Data::Text, true, b"\xff\xfe"))
+        .await
+        .unwrap();
+    assert_eq!(closed(&mut client).await, closes(1007, "Invalid UTF-8"));
+    let stats = world.sockets.stats();
+    assert_eq!((stats.open, stats.close_abnormal, stats.errors), (0, 1, 1));
+}
+
+/// T56.
+#[tokio::test(start_paused = true)]
+async fn frames_without_mask_and_floods_of_control_frames_end_the_socket() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    client
+        .get_mut()
+        .write_all(&[0x81, 2, b'{', b'}'])
+        .await
+        .unwrap();
+    assert_eq!(closed(&mut client).await, closes(1002, "Protocol error"));
+
+    let mut client = world.connect(world.b).await;
+    for _ in 0..limits::CONTROL_FRAMES_PER_SECOND {
+        client
+            .send(Message::Pong(Default::default()))
+            .await
+            .unwrap();
+    }
+    assert_alive(&mut client).await;
+    client
+        .send(Message::Pong(Default::default()))
+        .await
+        .unwrap();
+    assert_eq!(
+        closed(&mut client).await,
+        closes(1008, "Too many control frames")
+    );
+}
+
+// ---- time ---------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn case_20_a_silent_client_that_answers_pings_stays() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let start = Instant::now();
+    let mut pings = 0;
+    while start.elapsed() < Duration::from_secs(300) {
+        // The client's library answers while it reads on.
+        assert!(matches!(client.next().await, Some(Ok(Message::Ping(_)))));
+        pings += 1;
+    }
+    assert_eq!(pings, 20, "one in 15 s");
+    assert_alive(&mut client).await;
+}
+
+/// T60: a peer that is gone without a word is noticed, whether pings are sent or not.
+#[tokio::test(start_paused = true)]
+async fn case_21_a_client_from_which_nothing_comes_is_closed_after_60_s() {
+    for send_pings in [true, false] {
+        let world = World::with(BridgeConfig::default(), |options| {
+            options.send_pings = send_pings
+        });
+        let client = world.connect(world.a).await;
+        let mut pipe = client.into_inner();
+        let start = Instant::now();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"Connection Idle Timeout") {
+            assert_ne!(pipe.read_buf(&mut bytes).await.unwrap(), 0);
+        }
+        assert_eq!(start.elapsed().as_secs(), 60);
+        let pings = bytes.windows(2).filter(|pair| *pair == [0x89, 0]).count();
+        assert!(if send_pings { pings >= 3 } else { pings == 0 }, "{pings}");
+        assert_eq!(world.sockets.stats().open, 0);
+        // The peer never answers the close frame: the connection ends all the same.
+        while pipe.read_buf(&mut bytes).await.unwrap() > 0 {}
+        assert_eq!(start.elapsed().as_secs(), 65);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_listens_is_pinged_although_it_is_sent_to() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let start = Instant::now();
+    let mut pings = 0;
+    while start.elapsed() < Duration::from_secs(120) {
+        world.sockets.send(world.a, "{}".into());
+        // Its library answers each ping.
+        while let Ok(message) = tokio::time::timeout(Duration::from_secs(5), client.next()).await {
+            pings += u32::from(message.unwrap().unwrap().is_ping());
+        }
+    }
+    assert!(pings > 3, "{pings}");
+    assert_alive(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lively_conversation_needs_no_pings() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(120) {
+        assert_alive(&mut client).await;
+        let silence = tokio::time::timeout(Duration::from_secs(10), client.next()).await;
+        assert!(silence.is_err(), "{silence:?}");
+    }
+}
+
+/// T60: texts for a client that does not read take bounded memory and nobody's time.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_closed_with_1013() {
+    let world = World::new();
+    let mut slow = world.connect(world.a).await;
+    let mut other = world.connect(world.b).await;
+    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(8 << 10)).into();
+    let fits = WEBSOCKET_SEND_BUFFER / text.len();
+    for _ in 0..fits {
+        world.sockets.send(world.a, Arc::clone(&text));
+    }
+    assert_eq!(world.sockets.stats().overflows, 0);
+    world.sockets.send(world.a, Arc::clone(&text));
+    world.sockets.send(world.a, text);
+    assert_eq!(world.sockets.stats().overflows, 1);
+    assert_eq!(closed(&mut slow).await, closes(1013, "Send buffer full"));
+    assert_alive(&mut other).await;
+    assert_eq!(world.sockets.stats().open, 1);
+    // It may come back.
+    let mut again = world.connect(world.a).await;
+    assert_alive(&mut again).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_gets_any_amount() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(60 << 10)).into();
+    for _ in 0..20 {
+        world.sockets.send(world.a, Arc::clone(&text));
+        hear(&mut client).await;
+    }
+    assert_eq!(world.sockets.stats().overflows, 0);
+    assert_eq!(world.sockets.stats().messages_sent, 21);
+}
+
+/// A socket in the middle of a write that does not progress still obeys.
+#[tokio::test(start_paused = true)]
+async fn a_stuck_socket_is_let_go() {
+    let world = World::new();
+    let stuck = world.connect(world.a).await;
+    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(60 << 10)).into();
+    world.sockets.send(world.a, text);
+    let mut other = world.connect(world.b).await;
+    assert_alive(&mut other).await;
+    world.expire(world.a);
+    assert_eq!(world.sockets.stats().open, 1);
+    let start = Instant::now();
+    let mut pipe = stuck.into_inner();
+    tokio::time::sleep(limits::GOODBYE * 2).await;
+    // The bridge dropped its side long ago: after what was on the way the pipe ends.
+    let mut rest = Vec::new();
+    pipe.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() <= PIPE);
+    assert_eq!(start.elapsed(), limits::GOODBYE * 2);
+}
