@@ -11,12 +11,14 @@ use causeway_bridge::net::interfaces;
 use causeway_bridge::time::Time;
 use causeway_colibri::handler::{Handler, HandlerOptions, ServiceState, WebsocketUrls};
 use causeway_colibri::rest::{self, ControlAccess, RestOptions};
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::config::{ConfigError, DaemonConfig, HttpServer};
 use crate::host::DaemonHost;
 use crate::signals::ended;
+use crate::websocket;
 
 /// Why the daemon did not start or ended.
 pub enum DaemonError {
@@ -43,6 +45,7 @@ struct Access {
     stopping: AtomicBool,
     stop: Notify,
     min_participants: usize,
+    sockets: Arc<websocket::WebSockets>,
 }
 
 impl ControlAccess for Access {
@@ -63,6 +66,25 @@ impl ControlAccess for Access {
         self.drain.store(drain, Ordering::Relaxed);
     }
 
+    fn statistics(&self) -> Map<String, Value> {
+        let stats = self.sockets.stats();
+        [
+            ("colibri_web_sockets_open", stats.open),
+            (
+                "colibri_web_socket_messages_received",
+                stats.messages_received,
+            ),
+            ("colibri_web_socket_messages_sent", stats.messages_sent),
+            ("colibri_web_socket_close_normal", stats.close_normal),
+            ("colibri_web_socket_close_abnormal", stats.close_abnormal),
+            ("colibri_web_socket_error", stats.errors),
+            ("colibri_web_socket_overflow", stats.overflows),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect()
+    }
+
     fn shutdown(&self, graceful: bool) {
         tracing::info!(graceful, "shutdown asked for");
         if graceful {
@@ -71,6 +93,12 @@ impl ControlAccess for Access {
             self.stopping.store(true, Ordering::Relaxed);
         }
         self.stop.notify_one();
+    }
+}
+
+impl crate::access::ControlAccess for Access {
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.bridge.with_control(work)
     }
 }
 
@@ -114,14 +142,20 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
         }
     }
     config.bridge.net.workers = workers.or(config.bridge.net.workers);
-    let (host, mut notices) = DaemonHost::new();
+    let sockets = websocket::WebSockets::new();
+    let (host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
     let sctp = config.bridge.transport.sctp;
     let bridge =
         Bridge::start(config.bridge.clone(), host).map_err(|error| other(error.to_string()))?;
     // Conferences that end are logged by the bridge; nobody else waits for the news here.
     tokio::spawn(async move { while notices.recv().await.is_some() {} });
 
-    let websockets = config.websockets.enabled.then(|| WebsocketUrls {
+    // Without a public server there is nothing to advertise.
+    let public = config
+        .public_http
+        .as_ref()
+        .filter(|_| config.websockets.enabled);
+    let websockets = public.map(|_| WebsocketUrls {
         domains: config.websockets.domains.clone(),
         tls: config.websockets.tls.unwrap_or(false),
         server_id: config.websockets.server_id.clone(),
@@ -133,6 +167,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
         stopping: AtomicBool::new(false),
         stop: Notify::new(),
         min_participants: config.shutdown.graceful_min_participants,
+        sockets: Arc::clone(&sockets),
     });
     let options = RestOptions {
         rest_enabled: config.rest.colibri,
@@ -160,6 +195,24 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
         tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::error!(%error, "the private HTTP server ended");
+            }
+        });
+    }
+    if let Some(server) = public {
+        let options = websocket::WebSocketOptions {
+            server_id: config.websockets.server_id.clone(),
+            idle_timeout: config.websockets.idle_timeout,
+            send_pings: config.websockets.ping_interval.is_some(),
+            ping_interval: config
+                .websockets
+                .ping_interval
+                .unwrap_or(websocket::WebSocketOptions::default().ping_interval),
+        };
+        let app = websocket::router(Arc::clone(&access), sockets, options);
+        let listener = listen(server, "public").await.map_err(other)?;
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the public HTTP server ended");
             }
         });
     }

@@ -10,6 +10,8 @@ use causeway_bridge::net::Host;
 use causeway_bridge::time::Time;
 use tokio::sync::mpsc;
 
+use crate::websocket::WebSockets;
+
 /// The running bridge for everything that serves requests.
 pub struct BridgeAccess(pub Bridge);
 
@@ -22,21 +24,26 @@ impl crate::access::ControlAccess for BridgeAccess {
 /// What the bridge tells the daemon. It calls with its control plane locked, so everything is queued.
 pub struct DaemonHost {
     notices: mpsc::UnboundedSender<Notice>,
+    sockets: Arc<WebSockets>,
 }
 
 impl DaemonHost {
     /// The host, and the notices that come in; one per endpoint or conference that ends, so their number is bounded by
     /// how many exist.
-    pub fn new() -> (Arc<DaemonHost>, mpsc::UnboundedReceiver<Notice>) {
+    pub fn new(sockets: Arc<WebSockets>) -> (Arc<DaemonHost>, mpsc::UnboundedReceiver<Notice>) {
         let (notices, receiver) = mpsc::unbounded_channel();
-        (Arc::new(DaemonHost { notices }), receiver)
+        (Arc::new(DaemonHost { notices, sockets }), receiver)
     }
 }
 
 impl Host for DaemonHost {
-    fn websocket_send(&self, _endpoint: EndpointKey, _text: Arc<str>) {}
+    fn websocket_send(&self, endpoint: EndpointKey, text: Arc<str>) {
+        self.sockets.send(endpoint, text);
+    }
 
-    fn websocket_close(&self, _endpoint: EndpointKey, _code: u16, _reason: &'static str) {}
+    fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str) {
+        self.sockets.close(endpoint, code, reason);
+    }
 
     fn notice(&self, notice: &Notice) {
         // The receiver is gone only while the process ends.

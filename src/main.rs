@@ -7,7 +7,6 @@ mod daemon;
 mod demo;
 mod host;
 mod signals;
-#[allow(dead_code, unused_imports)]
 mod websocket;
 
 use std::process::ExitCode;
@@ -95,7 +94,8 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     }
     config.ice.allow_loopback_remotes = true;
 
-    let (daemon_host, mut notices) = DaemonHost::new();
+    let sockets = websocket::WebSockets::new();
+    let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
     let bridge = Bridge::start(config, daemon_host).map_err(|error| error.to_string())?;
     let access = Arc::new(BridgeAccess(bridge.clone()));
     let listener = TcpListener::bind(cli.http).await.map_err(|error| {
@@ -105,17 +105,18 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         )
     })?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let ws_options = websocket::WebSocketOptions::default();
     let options = demo::DemoOptions {
         loopback: address.ip().is_loopback(),
         hosts: cli.host.clone(),
-        websocket_prefix: None,
+        websocket_prefix: Some(format!("/colibri-ws/{}", ws_options.server_id)),
     };
     let demo = demo::Demo::new(
-        Arc::new(demo::OnControl(access)),
+        Arc::new(demo::OnControl(Arc::clone(&access))),
         options,
         Random::from_os(),
     );
-    let app = demo::router(demo.clone());
+    let app = demo::router(demo.clone()).merge(websocket::router(access, sockets, ws_options));
     let informed = demo.clone();
     tokio::spawn(async move {
         while let Some(notice) = notices.recv().await {

@@ -38,7 +38,7 @@ use tracing::debug;
 
 use self::connection::Connection;
 use self::failures::Failures;
-pub use self::registry::{WebSocketStats, WebSockets};
+pub use self::registry::WebSockets;
 use self::target::{Peer, Refusal, Target};
 use crate::access::ControlAccess;
 

@@ -335,7 +335,10 @@ async fn cases_3_to_10_refusals_are_exact() {
             "{rest}"
         );
     }
-    assert_eq!(world.sockets.stats(), WebSocketStats::default());
+    assert_eq!(
+        world.sockets.stats(),
+        super::registry::WebSocketStats::default()
+    );
 }
 
 #[tokio::test(start_paused = true)]
