@@ -83,18 +83,27 @@ pub(crate) fn join(path: &str, key: &str) -> String {
     let plain = !key.is_empty()
         && key
             .chars()
-            .all(|c| c != '.' && !c.is_whitespace() && !RESERVED.contains(c))
-        && !key.contains("//");
-    let key = if plain {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    };
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    let key = if plain { key.to_owned() } else { quote(key) };
     if path.is_empty() {
         key
     } else {
         format!("{path}.{key}")
     }
+}
+
+/// `text` in double quotes, with the escapes of JSON: what [`Parser::quoted`] reads back.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 struct Parser<'p, 's> {

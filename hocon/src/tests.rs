@@ -387,3 +387,31 @@ proptest! {
         use_all(&text);
     }
 }
+
+#[test]
+fn the_path_of_every_leaf_finds_it_again() {
+    let keys = [
+        "plain-key_1",
+        "with.dot",
+        "nul\u{0}",
+        "feed\u{c}",
+        "new\nline",
+        "q\"uote",
+        "back\\slash",
+        "é",
+        "\u{feff}",
+        "a b",
+        "x//y",
+        "",
+    ];
+    for key in keys {
+        let mut quoted = String::new();
+        for c in key.chars() {
+            quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+        let config = Config::parse(&format!("o.\"{quoted}\" = 1"), "test", &no_includes).unwrap();
+        let settings = config.resolve(&|_| None).unwrap();
+        let (path, value) = settings.leaves().remove(0);
+        assert_eq!(settings.get(&path), Some(value), "{path}");
+    }
+}
