@@ -5,18 +5,22 @@
 
 mod files;
 mod keys;
+mod legacy;
 mod reader;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod unused;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::config::BridgeConfig;
-use causeway_hocon::{Config, Error};
+use causeway_hocon::{Config, Error, Origin};
+
+pub use sources::Sources;
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -25,6 +29,8 @@ pub struct DaemonConfig {
     pub bridge: BridgeConfig,
     /// Which local addresses are bound and advertised.
     pub addresses: AddressFilter,
+    /// How public addresses are found.
+    pub discovery: Discovery,
     /// Server for control and statistics (`videobridge.http-servers.private`); `None` = off.
     pub private_http: Option<HttpServer>,
     /// Server for WebSockets of clients (`videobridge.http-servers.public`); `None` = off.
@@ -52,6 +58,7 @@ impl Default for DaemonConfig {
         DaemonConfig {
             bridge: BridgeConfig::default(),
             addresses: AddressFilter::default(),
+            discovery: Discovery::default(),
             private_http: Some(HttpServer {
                 host: Some("127.0.0.1".to_owned()),
                 port: 8080,
@@ -225,6 +232,27 @@ impl Default for Logs {
     }
 }
 
+/// How public addresses are found (`ice4j.harvest.mapping`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// STUN servers, each `host:port`.
+    pub stun: Vec<String>,
+    /// Ask the metadata service of EC2, if this is an instance of it.
+    pub aws: bool,
+    /// Ask it in any case.
+    pub force_aws: bool,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Discovery {
+            stun: Vec::new(),
+            aws: true,
+            force_aws: false,
+        }
+    }
+}
+
 /// Which local addresses are bound and advertised (`ice4j.harvest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressFilter {
@@ -307,31 +335,52 @@ impl From<Error> for ConfigError {
     }
 }
 
-impl DaemonConfig {
-    /// Reads the file at `path` and what it includes, with the environment of the process.
-    ///
-    /// # Errors
-    /// The file cannot be read, is not HOCON, or has values that cannot be used.
-    pub fn load(path: &Path) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
-        DaemonConfig::from_layers(Config::parse(
-            &files::read(path)?,
-            &path.to_string_lossy(),
-            &files::include,
-        )?)
-    }
+/// What is in effect for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// As text.
+    pub value: String,
+    /// Where it was set; `None` = it is the default.
+    pub origin: Option<String>,
+}
 
-    /// Reads a configuration that is already put together, with the environment of the process.
+impl Effective {
+    fn new(value: String, origin: Option<&Origin>) -> Self {
+        Effective {
+            value,
+            origin: origin.map(ToString::to_string),
+        }
+    }
+}
+
+/// A configuration that can be used, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: DaemonConfig,
+    /// What has no effect.
+    pub warnings: Vec<Warning>,
+    /// All keys that have an effect.
+    pub effective: BTreeMap<String, Effective>,
+}
+
+impl Loaded {
+    /// Reads all sources, with the environment of the process.
     ///
     /// # Errors
-    /// A substitution has no value, or values cannot be used.
-    pub fn from_layers(layers: Config) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
-        DaemonConfig::with_environment(layers, &|name| std::env::var(name).ok())
+    /// A file cannot be read, is not what it should be, or has values that cannot be used.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let (layers, mut warnings) = sources.layers()?;
+        let mut loaded = Loaded::with_environment(&layers, &|name| std::env::var(name).ok())?;
+        warnings.append(&mut loaded.warnings);
+        loaded.warnings = warnings;
+        Ok(loaded)
     }
 
     fn with_environment(
-        layers: Config,
+        layers: &Config,
         env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
+    ) -> Result<Loaded, ConfigError> {
         keys::read(&layers.resolve(env)?)
     }
 }

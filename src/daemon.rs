@@ -1,23 +1,23 @@
 //! The bridge as a daemon: configured by a file, controlled over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_bridge::Bridge;
 use causeway_bridge::control::Control;
-use causeway_bridge::net::interfaces;
 use causeway_bridge::time::Time;
 use causeway_colibri::handler::{Handler, HandlerOptions, ServiceState, WebsocketUrls};
 use causeway_colibri::rest::{self, ControlAccess, RestOptions};
+use sd_notify::NotifyState;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::{ConfigError, DaemonConfig, HttpServer};
+use crate::addresses;
+use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
-use crate::signals::ended;
+use crate::signals::{Signal, signalled};
 use crate::websocket;
 
 /// Why the daemon did not start or ended.
@@ -29,12 +29,21 @@ pub enum DaemonError {
 }
 
 /// Reads the configuration and tells what has no effect.
-pub fn load(path: &Path) -> Result<DaemonConfig, DaemonError> {
-    let (config, warnings) = DaemonConfig::load(path).map_err(DaemonError::Config)?;
-    for warning in warnings {
+pub fn load(sources: &Sources) -> Result<DaemonConfig, DaemonError> {
+    let loaded = Loaded::load(sources).map_err(DaemonError::Config)?;
+    for warning in loaded.warnings {
         tracing::warn!("configuration: {warning}");
     }
-    Ok(config)
+    Ok(loaded.config)
+}
+
+/// What ended the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A shutdown over REST.
+    Asked,
+    /// A signal.
+    Signal(Signal),
 }
 
 /// The bridge for the REST routes.
@@ -124,14 +133,13 @@ impl Access {
 }
 
 /// Runs the daemon until a signal or a shutdown over REST ends it.
-pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(), DaemonError> {
+pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<Ended, DaemonError> {
     let other = |error: String| DaemonError::Other(error);
     if config.bridge.net.bind.is_empty() {
-        config.bridge.net.bind = interfaces()
+        config.bridge.net.bind = addresses::to_bind(&config.addresses)
             .map_err(|error| other(error.to_string()))?
             .into_iter()
-            .filter(|interface| config.addresses.admits(&interface.name, interface.address))
-            .map(|interface| SocketAddr::new(interface.address, config.bridge.net.port))
+            .map(|address| SocketAddr::new(address, config.bridge.net.port))
             .collect();
         if config.bridge.net.bind.is_empty() {
             return Err(other(
@@ -141,6 +149,9 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
             ));
         }
     }
+    let locals: Vec<IpAddr> = config.bridge.net.bind.iter().map(SocketAddr::ip).collect();
+    let seen = addresses::discover(&config.discovery, &locals).await;
+    addresses::advertise(&mut config.bridge.ice, &seen);
     config.bridge.net.workers = workers.or(config.bridge.net.workers);
     let sockets = websocket::WebSockets::new();
     let (host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
@@ -217,14 +228,17 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
         });
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
-    tokio::select! {
-        () = ended() => {}
-        () = access.shut_down() => {}
-    }
-    tracing::info!("stopping");
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let ended = tokio::select! {
+        signal = signalled() => Ended::Signal(signal),
+        () = access.shut_down() => Ended::Asked,
+    };
+    tracing::info!("Videobridge is shutting down NOW");
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
-        .map_err(|error| other(error.to_string()))
+        .map_err(|error| other(error.to_string()))?;
+    Ok(ended)
 }
 
 async fn listen(server: &HttpServer, name: &str) -> Result<TcpListener, String> {

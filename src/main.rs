@@ -1,11 +1,15 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
 mod access;
+mod addresses;
+mod check;
 mod cli;
 mod config;
 mod daemon;
 mod demo;
+mod doctor;
 mod host;
+mod logging;
 mod signals;
 mod websocket;
 
@@ -18,10 +22,11 @@ use causeway_bridge::random::Random;
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::cli::Cli;
-use crate::daemon::DaemonError;
+use crate::cli::{Cli, Command, LogFormat};
+use crate::config::Sources;
+use crate::daemon::{DaemonError, Ended};
 use crate::host::{BridgeAccess, DaemonHost};
-use crate::signals::ended;
+use crate::signals::signalled;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -31,9 +36,33 @@ const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(message) = start_logging(&cli.log) {
+    let java_sys_props = std::env::var("JAVA_SYS_PROPS").unwrap_or_default();
+    let settings = &cli.settings;
+    let sources = Sources::new(
+        settings.config.clone(),
+        &settings.properties,
+        &java_sys_props,
+    );
+    if cli.check_config {
+        return check::run(&sources);
+    }
+    let is_daemon = sources.file().is_some();
+    let format = cli.log_format.unwrap_or(if is_daemon {
+        LogFormat::Jvb
+    } else {
+        LogFormat::Text
+    });
+    let filter = match (&cli.log, sources.logging()) {
+        (Some(filter), _) => filter.clone(),
+        (None, Some(properties)) => logging::filter_of_properties(&properties),
+        (None, None) => "info".to_owned(),
+    };
+    if let Err(message) = logging::start(&filter, format) {
         eprintln!("causeway: {message}");
         return ExitCode::from(EXIT_CONFIG);
+    }
+    for option in cli.removed.given() {
+        tracing::warn!("{option} has no effect any more: the configuration file sets it");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -47,14 +76,23 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = match &cli.config {
-        Some(path) => {
-            daemon::load(path).and_then(|config| runtime.block_on(daemon::run(config, cli.workers)))
-        }
-        None => runtime.block_on(run_demo(&cli)).map_err(DaemonError::Other),
+    let outcome = if let Some(Command::Doctor) = cli.command {
+        return runtime.block_on(doctor::run(&sources));
+    } else if is_daemon {
+        daemon::load(&sources)
+            .and_then(|config| runtime.block_on(daemon::run(config, cli.workers)))
+            .map(|ended| match ended {
+                Ended::Asked => ExitCode::SUCCESS,
+                Ended::Signal(signal) => ExitCode::from(signal.exit_code()),
+            })
+    } else {
+        runtime
+            .block_on(run_demo(&cli))
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(DaemonError::Other)
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(DaemonError::Config(error)) => {
             eprintln!("causeway: the configuration can not be used\n{error}");
             ExitCode::from(EXIT_CONFIG)
@@ -64,18 +102,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn start_logging(filter: &str) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
-        format!("--log {filter}: {error}. Try info, debug or causeway_bridge=debug")
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
-    Ok(())
 }
 
 /// The bridge with its demo, until a signal ends it.
@@ -126,11 +152,13 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
 
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
-    let served = axum::serve(listener, app).with_graceful_shutdown(ended());
+    let served = axum::serve(listener, app).with_graceful_shutdown(async {
+        signalled().await;
+    });
     tokio::select! {
         outcome = served => outcome.map_err(|error| error.to_string())?,
         // Open websockets do not hold up the end.
-        () = async { ended().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
+        () = async { signalled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
     }
     tracing::info!(participants = demo.participants(), "stopping");
     tokio::task::spawn_blocking(move || bridge.stop())

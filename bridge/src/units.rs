@@ -5,7 +5,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// A rate in bits per second.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bitrate(u64);
 
 impl Bitrate {
@@ -70,6 +70,12 @@ impl Sub for Bitrate {
     type Output = Bitrate;
     fn sub(self, other: Bitrate) -> Bitrate {
         self.saturating_sub(other)
+    }
+}
+
+impl fmt::Debug for Bitrate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bps", self.0)
     }
 }
 

@@ -11,7 +11,10 @@ use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
 
 use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
-use super::{AddressFilter, ConfigError, DaemonConfig, HttpServer, Warning, Websockets, unused};
+use super::{
+    AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, legacy,
+    unused,
+};
 
 /// Slots and list lengths that one receiver may be given.
 const MAX_SLOTS: i64 = 1_000;
@@ -20,7 +23,7 @@ const MAX_HEIGHT: i64 = 100_000;
 /// Length of a ufrag prefix; with what follows it a ufrag has at most 256 characters (RFC 8839).
 const MAX_UFRAG_PREFIX: usize = 64;
 
-pub(super) fn read(settings: &Settings) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
+pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     let mut reader = Reader::new(settings);
     let r = &mut reader;
     let mut config = DaemonConfig::default();
@@ -44,6 +47,7 @@ pub(super) fn read(settings: &Settings) -> Result<(DaemonConfig, Vec<Warning>), 
     audio(r, &mut bridge.audio);
     liveness(r, &mut bridge.liveness);
     harvest(r, &mut config.addresses);
+    discovery(r, &mut config.discovery);
 
     config.private_http = http_server(r, "private", config.private_http);
     config.public_http = http_server(r, "public", config.public_http);
@@ -53,7 +57,11 @@ pub(super) fn read(settings: &Settings) -> Result<(DaemonConfig, Vec<Warning>), 
 
     unused::check(r);
     if reader.errors.is_empty() {
-        Ok((config, reader.warnings))
+        Ok(Loaded {
+            config,
+            warnings: reader.warnings,
+            effective: reader.effective,
+        })
     } else {
         Err(ConfigError(reader.errors))
     }
@@ -124,7 +132,14 @@ fn ice(r: &mut Reader<'_>, ice: &mut IceConfig) {
         &mut ice.mappings,
         mappings,
     );
-    r.fixed("ice4j.harvest.mapping.aws.enabled", false);
+    let [local, public] = [legacy::NAT_LOCAL, legacy::NAT_PUBLIC].map(|key| r.get(key, address));
+    if let (Some(local), Some(public)) = (local, public) {
+        if local.is_ipv4() == public.is_ipv4() {
+            ice.mappings.push((local, public, None));
+        } else {
+            r.error(legacy::NAT_PUBLIC, "mixes IPv4 and IPv6 addresses");
+        }
+    }
 }
 
 /// Local address, public address, public port.
@@ -201,6 +216,26 @@ fn harvest(r: &mut Reader<'_>, filter: &mut AddressFilter) {
     r.fixed("ice4j.harvest.udp.use-dynamic-ports", false);
 }
 
+fn discovery(r: &mut Reader<'_>, discovery: &mut Discovery) {
+    let servers = |value: &Value, key: &str| {
+        let servers = value.to_texts(key)?;
+        let named = |server: &String| {
+            let parts = server.rsplit_once(':');
+            parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        match servers.iter().find(|server| !named(server)) {
+            Some(server) => Err(value.error(key, format!("`{server}` is not host:port"))),
+            None => Ok(servers),
+        }
+    };
+    let stun = &mut discovery.stun;
+    r.set("ice4j.harvest.mapping.stun.addresses", stun, servers);
+    let aws = &mut discovery.aws;
+    r.set("ice4j.harvest.mapping.aws.enabled", aws, Value::to_bool);
+    let force = &mut discovery.force_aws;
+    r.set("ice4j.harvest.mapping.aws.force", force, Value::to_bool);
+}
+
 fn transport(r: &mut Reader<'_>, transport: &mut TransportConfig) {
     r.set(
         "videobridge.sctp.enabled",
@@ -258,8 +293,8 @@ fn estimator(r: &mut Reader<'_>, estimator: &mut EstimatorConfig) {
     r.set("jmt.bwe.estimator.min-bw", &mut estimator.min, rate);
     r.set("jmt.bwe.estimator.max-bw", &mut estimator.max, rate);
     // Old names win.
-    r.set("jmt.bwe.google-cc.min-bw", &mut estimator.min, rate);
-    r.set("jmt.bwe.google-cc.max-bw", &mut estimator.max, rate);
+    r.set_old("jmt.bwe.google-cc.min-bw", &mut estimator.min, rate);
+    r.set_old("jmt.bwe.google-cc.max-bw", &mut estimator.max, rate);
     if estimator.min > estimator.max {
         for key in ["jmt.bwe.estimator.min-bw", "jmt.bwe.estimator.max-bw"] {
             r.error(key, "the minimum is above the maximum");
@@ -279,7 +314,7 @@ fn allocation(r: &mut Reader<'_>, allocation: &mut AllocationConfig) {
         threshold,
         positive(1.0),
     );
-    r.set(
+    r.set_old(
         "videobridge.cc.bwe-change-threshold-pct",
         threshold,
         |value, key| positive(100.0)(value, key).map(|percent| percent / 100.0),
@@ -317,7 +352,7 @@ fn allocation(r: &mut Reader<'_>, allocation: &mut AllocationConfig) {
         oversend,
         Value::to_bool,
     );
-    r.set(
+    r.set_old(
         "videobridge.cc.enable-onstage-video-suspend",
         oversend,
         |value, key| value.to_bool(key).map(|suspend| !suspend),

@@ -1,18 +1,21 @@
 //! Takes values out of the settings and remembers what was asked for and what was wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_bridge::units::Bitrate;
-use causeway_hocon::{Error, Settings, Value};
+use causeway_hocon::{Data, Error, Settings, Value};
 
-use super::Warning;
+use super::{Effective, Warning};
 
 pub(super) struct Reader<'a> {
     pub settings: &'a Settings,
     /// Keys that have a meaning.
     pub known: BTreeSet<String>,
+    /// What is in effect for each key that has a default or is set.
+    pub effective: BTreeMap<String, Effective>,
     pub errors: Vec<Error>,
     pub warnings: Vec<Warning>,
 }
@@ -22,6 +25,7 @@ impl<'a> Reader<'a> {
         Reader {
             settings,
             known: BTreeSet::new(),
+            effective: BTreeMap::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -34,8 +38,13 @@ impl<'a> Reader<'a> {
         convert: impl FnOnce(&'a Value, &str) -> Result<T, Error>,
     ) -> Option<T> {
         self.known.insert(key.to_owned());
-        match convert(self.settings.get(key)?, key) {
-            Ok(value) => Some(value),
+        let value = self.settings.get(key)?;
+        match convert(value, key) {
+            Ok(converted) => {
+                let effective = Effective::new(shown(value), Some(value.origin()));
+                self.effective.insert(key.to_owned(), effective);
+                Some(converted)
+            }
             Err(error) => {
                 self.errors.push(error);
                 None
@@ -43,7 +52,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn set<T>(
+    /// Replaces the default in `target` if `key` is set.
+    pub fn set<T: Debug>(
+        &mut self,
+        key: &str,
+        target: &mut T,
+        convert: impl FnOnce(&'a Value, &str) -> Result<T, Error>,
+    ) {
+        match self.get(key, convert) {
+            Some(value) => *target = value,
+            None => {
+                let default = Effective::new(format!("{target:?}"), None);
+                self.effective.insert(key.to_owned(), default);
+            }
+        }
+    }
+
+    /// Like [`Reader::set`] for an old name of a key that is set elsewhere.
+    pub fn set_old<T>(
         &mut self,
         key: &str,
         target: &mut T,
@@ -73,6 +99,24 @@ impl<'a> Reader<'a> {
                 key,
                 format!("only {implemented} is implemented; the value has no effect"),
             );
+        }
+    }
+}
+
+/// A value as it could be written.
+fn shown(value: &Value) -> String {
+    match value.data() {
+        Data::Null => "null".to_owned(),
+        Data::Text(text) => text.clone(),
+        Data::Array(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Data::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(key, value)| format!("{key} = {}", shown(value)));
+            format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
         }
     }
 }

@@ -9,7 +9,8 @@ use super::*;
 
 fn read(text: &str) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
     let env = |name: &str| (name == "JVB_PORT").then(|| "20000".to_owned());
-    DaemonConfig::with_environment(Config::parse(text, "jvb.conf", &no_includes)?, &env)
+    let layers = Config::parse(text, "jvb.conf", &no_includes)?;
+    Loaded::with_environment(&layers, &env).map(|loaded| (loaded.config, loaded.warnings))
 }
 
 fn accepted(text: &str) -> DaemonConfig {
@@ -314,7 +315,7 @@ fn config_case_26_every_bad_value_is_named_with_its_line() {
             "{expected} is not in\n{refused}"
         );
     }
-    let error = DaemonConfig::load(Path::new("/nonexistent/jvb.conf"))
+    let error = Loaded::load(&Sources::new(Some("/nonexistent/jvb.conf".into()), &[], ""))
         .unwrap_err()
         .to_string();
     assert!(
@@ -324,4 +325,136 @@ fn config_case_26_every_bad_value_is_named_with_its_line() {
     assert!(
         super::tests::refused("a = ${NOPE}").starts_with("jvb.conf:1: a: `${NOPE}` is not set")
     );
+}
+
+/// What `-D` arguments and a legacy properties file make of `file`.
+fn with_properties(file: &str, properties: &[&str]) -> (DaemonConfig, Vec<String>) {
+    let properties = properties
+        .iter()
+        .map(|property| property.split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), (value.to_owned(), format!("-D{name}"))))
+        .collect();
+    let mut warnings = Vec::new();
+    let file = Config::parse(file, "jvb.conf", &no_includes).unwrap();
+    let layers = legacy::apply(file, &properties, &mut warnings).unwrap();
+    let mut loaded =
+        Loaded::with_environment(&layers, &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    warnings.append(&mut loaded.warnings);
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    (loaded.config, warnings)
+}
+
+#[test]
+fn config_spec_case_13_the_old_nat_harvester_is_a_static_mapping() {
+    let (config, warnings) = with_properties(
+        "ice4j.harvest.mapping.static-mappings = [{ local-address = 10.0.0.1, public-address = 203.0.113.1 }]",
+        &[
+            "org.ice4j.ice.harvest.NAT_HARVESTER_LOCAL_ADDRESS=10.0.0.2",
+            "org.ice4j.ice.harvest.NAT_HARVESTER_PUBLIC_ADDRESS=203.0.113.2",
+        ],
+    );
+    assert_eq!(
+        config.bridge.ice.mappings,
+        [
+            (ip("10.0.0.1"), ip("203.0.113.1"), None),
+            (ip("10.0.0.2"), ip("203.0.113.2"), None)
+        ]
+    );
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn config_spec_cases_14_and_15_legacy_names_win_over_the_file() {
+    let (config, _) = with_properties(
+        "videobridge { ice.udp.port = 10000, websockets.enabled = true, cc.allow-oversend-onstage = false }
+         ice4j.harvest.allowed-interfaces = [eth0, eth1, eth2]",
+        &[
+            "org.jitsi.videobridge.SINGLE_PORT_HARVESTER_PORT=20000",
+            "org.jitsi.videobridge.rest.COLIBRI_WS_DISABLE=true",
+            "org.jitsi.videobridge.ENABLE_ONSTAGE_VIDEO_SUSPEND=false",
+            "org.jitsi.videobridge.BWE_CHANGE_THRESHOLD_PCT=20",
+            "org.jitsi.videobridge.EXPIRE_CHECK_SLEEP_SEC=30",
+            "org.ice4j.ice.harvest.ALLOWED_INTERFACES=eth7;eth8",
+        ],
+    );
+    assert_eq!(config.bridge.net.port, 20_000);
+    assert!(!config.websockets.enabled);
+    assert!(config.bridge.allocation.allow_oversend_onstage);
+    assert!((config.bridge.allocation.estimate_change_threshold - 0.2).abs() < 1e-9);
+    assert_eq!(
+        config.bridge.liveness.expiry_interval,
+        Duration::from_secs(30)
+    );
+    assert_eq!(config.addresses.allowed_interfaces, ["eth7", "eth8"]);
+}
+
+#[test]
+fn rest_can_only_be_switched_off_by_its_legacy_name() {
+    let enabled = "videobridge.apis.rest.enabled = true";
+    let name = "org.jitsi.videobridge.ENABLE_REST_COLIBRI";
+    let rest = |file: &str, value: &str| {
+        let (config, _) = with_properties(file, &[&format!("{name}={value}")]);
+        config.rest.colibri
+    };
+    assert!(rest(enabled, "true"));
+    assert!(!rest(enabled, "false"));
+    assert!(!rest("", "true"));
+}
+
+#[test]
+fn legacy_names_without_effect_are_named_once() {
+    let (_, warnings) = with_properties("", &["org.jitsi.videobridge.DISABLE_TCP_HARVESTER=true"]);
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("DISABLE_TCP_HARVESTER"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn config_spec_case_8_a_property_loses_to_the_file_and_wins_over_the_default() {
+    let sources = |file: &str, name: &str| {
+        let path =
+            std::env::temp_dir().join(format!("causeway-{}-{name}.conf", std::process::id()));
+        std::fs::write(&path, file).unwrap();
+        let arguments = ["videobridge.ice.udp.port=20001".to_owned()];
+        let loaded = Loaded::load(&Sources::new(Some(path.clone()), &arguments, ""));
+        std::fs::remove_file(path).unwrap();
+        loaded.unwrap_or_else(|error| panic!("{error}"))
+    };
+    let loaded = sources("videobridge.ice.udp.port = 20002", "set");
+    assert_eq!(loaded.config.bridge.net.port, 20_002);
+    let loaded = sources("", "unset");
+    assert_eq!(loaded.config.bridge.net.port, 20_001);
+    let port = &loaded.effective["videobridge.ice.udp.port"];
+    assert_eq!(port.origin.as_deref(), Some("-Dvideobridge.ice.udp.port"));
+}
+
+#[test]
+fn the_effective_value_of_each_key_is_known_with_its_origin() {
+    let layers = Config::parse("videobridge.cc.jvb-last-n = 25", "jvb.conf", &no_includes).unwrap();
+    let loaded = Loaded::with_environment(&layers, &|_| None).unwrap();
+    let last_n = &loaded.effective["videobridge.cc.jvb-last-n"];
+    assert_eq!(
+        (last_n.value.as_str(), last_n.origin.as_deref()),
+        ("25", Some("jvb.conf:1"))
+    );
+    let port = &loaded.effective["videobridge.ice.udp.port"];
+    assert_eq!(
+        (port.value.as_str(), port.origin.as_deref()),
+        ("10000", None)
+    );
+    assert!(
+        !loaded
+            .effective
+            .contains_key("videobridge.cc.bwe-change-threshold-pct")
+    );
+}
+
+#[test]
+fn stun_servers_need_a_port() {
+    let config = accepted("ice4j.harvest.mapping.stun.addresses = [\"stun.example.org:443\"]");
+    assert_eq!(config.discovery.stun, ["stun.example.org:443"]);
+    let error = refused("ice4j.harvest.mapping.stun.addresses = [\"stun.example.org\"]");
+    assert!(error.contains("is not host:port"), "{error}");
 }

@@ -3,7 +3,7 @@
 use super::Warning;
 use super::reader::Reader;
 
-const REMOVED: &str = "has no effect any more and can be removed";
+pub(super) const REMOVED: &str = "has no effect any more and can be removed";
 const JAVA: &str = "belongs to the Java implementation and has no effect";
 const LATER: &str = "is not implemented in this version and has no effect";
 
@@ -48,8 +48,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("videobridge.cc.initial-ignore-bwe-period", LATER),
     ("videobridge.ice.keep-alive-strategy", LATER),
     ("videobridge.ice.nomination-strategy", LATER),
-    ("ice4j.harvest.mapping.stun.addresses", LATER),
-    ("ice4j.harvest.mapping.aws.force", LATER),
     ("ice4j.harvest.timeout", LATER),
     ("ice4j.ice", LATER),
     ("ice4j.software", LATER),

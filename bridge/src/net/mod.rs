@@ -34,7 +34,9 @@ mod sys;
 mod worker_thread;
 
 pub use self::shared::Clock;
-pub use self::sockets::{BindError, Interface, interface_addresses, interfaces};
+pub use self::sockets::{
+    BindError, Interface, Offloads, interface_addresses, interfaces, offloads,
+};
 
 use self::shared::{Inbox, Shared};
 use self::worker_thread::{WAKE, WorkerThread};

@@ -80,6 +80,26 @@ pub fn interface_addresses() -> Result<Vec<IpAddr>, BindError> {
     Ok(addresses)
 }
 
+/// What the kernel does for trains of datagrams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offloads {
+    /// Sends a train with one call (UDP_SEGMENT, Linux 4.18).
+    pub gso: bool,
+    /// Merges what arrives of one flow (UDP_GRO, Linux 5.0).
+    pub gro: bool,
+}
+
+/// Asks the kernel with a socket that is not used for anything else.
+pub fn offloads() -> Offloads {
+    let probe = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    Offloads {
+        gso: probe.as_ref().is_ok_and(sys::has_gso),
+        gro: probe
+            .as_ref()
+            .is_ok_and(|socket| sys::enable_gro(socket).is_ok()),
+    }
+}
+
 /// The addresses to bind.
 pub(super) fn local_addresses(config: &NetConfig) -> Result<Vec<SocketAddr>, BindError> {
     let addresses: Vec<SocketAddr> = if config.bind.is_empty() {
