@@ -18,7 +18,7 @@ use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
 use crate::signals::{Signal, signalled};
-use crate::websocket;
+use crate::{watchdog, websocket};
 
 /// Why the daemon did not start or ended.
 pub enum DaemonError {
@@ -228,7 +228,9 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         });
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
+    // An error means that no service manager asked for it.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    tokio::spawn(watchdog::run(bridge.clone()));
     let ended = tokio::select! {
         signal = signalled() => Ended::Signal(signal),
         () = access.shut_down() => Ended::Asked,

@@ -11,6 +11,7 @@ mod doctor;
 mod host;
 mod logging;
 mod signals;
+mod watchdog;
 mod websocket;
 
 use std::process::ExitCode;

@@ -228,6 +228,17 @@ impl Bridge {
         })
     }
 
+    /// Workers that have not begun a turn for longer than `patience`: they hang or are gone. An idle worker begins one at least
+    /// every 500 ms.
+    pub fn stalled(&self, patience: Duration) -> Vec<WorkerId> {
+        let now = self.0.shared.clock.now();
+        let workers = self.0.shared.workers.iter().zip(0u8..);
+        workers
+            .filter(|(inbox, _)| now - inbox.last_turn() > patience)
+            .map(|(_, index)| WorkerId(index))
+            .collect()
+    }
+
     /// Stops all threads and waits for them. Endpoints are not told.
     pub fn stop(&self) {
         for worker in 0..self.workers() {
@@ -442,5 +453,22 @@ fn report_receive_buffer(sockets: &[Vec<std::net::UdpSocket>], wanted: usize) {
             "the kernel gives a smaller socket receive buffer than configured: raise net.core.rmem_max and \
              net.core.wmem_max with sysctl to avoid loss under load"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_are_gone_are_told_from_those_that_run() {
+        let mut config = BridgeConfig::default();
+        config.net.bind = vec![([127, 0, 0, 1], 0).into()];
+        config.net.workers = Some(1);
+        config.net.receive_buffer = 1 << 16;
+        let bridge = Bridge::start(config, Arc::new(NoHost)).expect("loopback is there");
+        assert_eq!(bridge.stalled(Duration::from_secs(600)), []);
+        bridge.stop();
+        assert_eq!(bridge.stalled(Duration::ZERO), [WorkerId(0)]);
     }
 }

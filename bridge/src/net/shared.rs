@@ -1,6 +1,6 @@
 //! What the threads share: the clock, and bounded queues towards each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -40,6 +40,8 @@ pub(super) struct Inbox {
     pub waker: Waker,
     /// The worker is about to wait or waits.
     pub sleeping: AtomicBool,
+    /// When its last turn began, in µs of the shared clock.
+    turn: AtomicU64,
 }
 
 impl Inbox {
@@ -49,7 +51,18 @@ impl Inbox {
             ring: ArrayQueue::new(limits::WORKER_RING),
             waker,
             sleeping: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
         }
+    }
+
+    /// The worker begins a turn.
+    pub fn turn_begins(&self, now: Time) {
+        self.turn.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// When the worker began its last turn.
+    pub fn last_turn(&self) -> Time {
+        Time::from_micros(self.turn.load(Ordering::Relaxed))
     }
 
     pub fn wake(&self) {

@@ -70,6 +70,7 @@ impl WorkerThread {
                 }
             }
             let now = shared.clock.now();
+            inbox.turn_begins(now);
             for (index, readable) in readable.iter_mut().enumerate() {
                 if *readable {
                     *readable = self.receive(&mut receive, index, now);
