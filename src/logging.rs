@@ -24,7 +24,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
         .with_writer(io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Jvb => lines.with_ansi(false).event_format(jvb::Lines).init(),
+        LogFormat::Jvb => lines
+            .with_ansi(false)
+            .event_format(jvb::Lines)
+            .fmt_fields(jvb::SpanFields)
+            .init(),
         LogFormat::Json => lines.with_ansi(false).json().flatten_event(true).init(),
     }
     Ok(())

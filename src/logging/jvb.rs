@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// Fields that belong into the context block, with their names there, in its order.
+/// Fields that belong into the context block, with their names there.
 const CONTEXT: [(&str, &str); 5] = [
     ("conf", "confId"),
     ("conf_name", "conf_name"),
@@ -19,6 +20,8 @@ const CONTEXT: [(&str, &str); 5] = [
 ];
 
 /// `JVB 2026-11-23 15:53:25.644 WARNING: [50] [confId=… epId=…] module#319: text field=value`.
+///
+/// The context is that of the spans around the line, which [`SpanFields`] must have written.
 pub(super) struct Lines;
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -28,7 +31,7 @@ where
 {
     fn format_event(
         &self,
-        _: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -38,7 +41,16 @@ where
         let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.3f");
         let level = level_name(*metadata.level());
         write!(writer, "JVB {now} {level}: [{}] ", thread_number())?;
-        fields.write_context(&mut writer)?;
+        let mut block = String::new();
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                append(&mut block, &fields.fields);
+            }
+        }
+        append(&mut block, &fields.context);
+        if !block.is_empty() {
+            write!(writer, "[{block}] ")?;
+        }
         let place = metadata.target();
         match metadata.line() {
             Some(line) => write!(writer, "{place}#{line}: ")?,
@@ -46,6 +58,24 @@ where
         }
         writeln!(writer, "{}{}", fields.message, fields.others)
     }
+}
+
+/// Writes the fields of a span as they stand in the context block.
+pub(super) struct SpanFields;
+
+impl<'w> FormatFields<'w> for SpanFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, span: R) -> fmt::Result {
+        let mut fields = Fields::default();
+        span.record(&mut fields);
+        writer.write_str(&fields.context)
+    }
+}
+
+fn append(block: &mut String, fields: &str) {
+    if !block.is_empty() && !fields.is_empty() {
+        block.push(' ');
+    }
+    block.push_str(fields);
 }
 
 /// Names of java.util.logging.
@@ -66,10 +96,12 @@ fn thread_number() -> u32 {
     NUMBER.with(|number| *number)
 }
 
+/// The fields of a line or a span.
 #[derive(Default)]
 struct Fields {
     message: String,
-    context: [Option<String>; CONTEXT.len()],
+    /// Those that belong into the context block.
+    context: String,
     others: String,
 }
 
@@ -78,30 +110,15 @@ impl Fields {
         let name = field.name();
         if name == "message" {
             self.message = value;
-        } else if let Some(slot) = CONTEXT.iter().position(|(ours, _)| *ours == name) {
-            self.context[slot] = Some(if name == "meeting" {
-                shortened(&value)
-            } else {
-                value
-            });
+        } else if let Some((_, name)) = CONTEXT.iter().find(|(ours, _)| *ours == name) {
+            let value = match *name {
+                "meeting_id" => shortened(&value),
+                _ => value,
+            };
+            append(&mut self.context, &format!("{name}={value}"));
         } else {
             // Writing to a string does not fail.
             let _ = write!(self.others, " {name}={value}");
-        }
-    }
-
-    fn write_context(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let mut separator = "[";
-        for ((_, name), value) in CONTEXT.iter().zip(&self.context) {
-            if let Some(value) = value {
-                write!(writer, "{separator}{name}={value}")?;
-                separator = " ";
-            }
-        }
-        if separator == "[" {
-            Ok(())
-        } else {
-            writer.write_str("] ")
         }
     }
 }
@@ -173,6 +190,7 @@ mod tests {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .event_format(Lines)
+            .fmt_fields(SpanFields)
             .with_writer(move || writer.clone())
             .finish();
         with_default(subscriber, log);
@@ -198,11 +216,20 @@ mod tests {
     #[test]
     fn config_spec_case_29_lines_have_the_layout_of_jvb() {
         let text = line(|| {
-            tracing::warn!(conf = %"119f040b", endpoint = "ab12cd34", remote = "x", "ICE connected");
+            let conference = tracing::error_span!(
+                "conference",
+                conf = "119f040b",
+                conf_name = "room@conf.example.com",
+                meeting = "12e45678-9abc-4def-8123-0e1200000000",
+            );
+            let endpoint =
+                tracing::error_span!(parent: &conference, "endpoint", endpoint = "ab12cd34");
+            tracing::warn!(parent: &endpoint, remote = "x", "ICE connected");
         });
         assert_jvb_shape(&text, "WARNING");
         assert!(
-            text.contains("] [confId=119f040b epId=ab12cd34] causeway::logging::jvb::tests#"),
+            text.contains("] [confId=119f040b conf_name=room@conf.example.com meeting_id=12e45678 epId=ab12cd34] \
+                 causeway::logging::jvb::tests#"),
             "{text}"
         );
         assert!(text.ends_with(": ICE connected remote=x\n"), "{text}");

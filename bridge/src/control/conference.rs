@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{Span, error_span};
+
 use super::api::{ConferenceOptions, ControlError, NewSource};
+
 use crate::allocation::{SenderConstraints, SpeechOrder};
 use crate::channel::FanOutBudget;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceKey, SourceName, WorkerId};
@@ -19,6 +22,8 @@ const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// A conference: who is in it, on which workers, and who owns which SSRC and source name.
 pub(super) struct Conference {
     pub(super) key: ConferenceKey,
+    /// Log lines about it belong here: they get its ids, whatever their level.
+    pub(super) span: Span,
     pub(super) options: ConferenceOptions,
     pub(super) created: Time,
     pub(super) audio_ssrc: u32,
@@ -54,8 +59,16 @@ impl Conference {
         (audio_ssrc, video_ssrc): (u32, u32),
         recent_speakers: usize,
     ) -> Conference {
+        let name = options.name.as_deref().map(str::escape_debug);
+        let span = error_span!(
+            "conference",
+            conf = %key,
+            conf_name = name.map(tracing::field::display),
+            meeting = %options.meeting_id,
+        );
         Conference {
             key,
+            span,
             options,
             created: now,
             audio_ssrc,

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::api::EndpointOptions;
 use super::channel_state::ChannelState;
 use super::transport_state::TransportState;
+
 use crate::allocation::video_available;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceName, WorkerId};
 use crate::limits::MAX_SSRCS_PER_ENDPOINT;
@@ -17,6 +20,8 @@ use crate::time::Time;
 /// An endpoint: what was signaled, what its client told, and what workers reported.
 pub(super) struct Endpoint {
     pub(super) key: EndpointKey,
+    /// Log lines about it belong here: they get its ids and those of its conference, whatever their level.
+    pub(super) span: Span,
     pub(super) conference: ConferenceKey,
     /// Worker that has its transport and receives for it.
     pub(super) worker: WorkerId,

@@ -29,7 +29,7 @@ impl Control {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                info!(conf = %endpoint.conference, endpoint = %endpoint.id(), remote = %path.remote, "ICE connected");
+                info!(parent: &endpoint.span, remote = %path.remote, "ICE connected");
                 endpoint.transport.ice = IceState::Connected;
                 endpoint.transport.path = Some(path);
                 endpoint.last_activity = endpoint.last_activity.max(Some(now));
@@ -39,14 +39,14 @@ impl Control {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                info!(conf = %endpoint.conference, endpoint = %endpoint.id(), remote = %path.remote, "path changed");
+                info!(parent: &endpoint.span, remote = %path.remote, "path changed");
                 endpoint.transport.path = Some(path);
             }
             Event::IceFailed(key) => {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                warn!(conf = %endpoint.conference, endpoint = %endpoint.id(), "ICE failed");
+                warn!(parent: &endpoint.span, "ICE failed");
                 endpoint.transport.ice = IceState::Failed;
                 endpoint.transport.path = None;
                 self.counters.ice_failed += 1;
@@ -55,7 +55,7 @@ impl Control {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                info!(conf = %endpoint.conference, endpoint = %endpoint.id(), generation, cut_over, "ICE restart ended");
+                info!(parent: &endpoint.span, generation, cut_over, "ICE restart ended");
                 endpoint.transport.restart_ended(generation, cut_over);
                 self.counters.ice_restarts_succeeded += u64::from(cut_over);
                 self.counters.ice_restarts_failed += u64::from(!cut_over);
@@ -65,7 +65,7 @@ impl Control {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                warn!(conf = %endpoint.conference, endpoint = %endpoint.id(), ?reason, "DTLS failed");
+                warn!(parent: &endpoint.span, ?reason, "DTLS failed");
                 endpoint.transport.dtls = DtlsState::Failed(reason);
                 self.counters.dtls_failed += 1;
             }
@@ -110,7 +110,7 @@ impl Control {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
-        info!(conf = %endpoint.conference, endpoint = %endpoint.id(), "DTLS connected");
+        info!(parent: &endpoint.span, "DTLS handshake complete");
         endpoint.transport.dtls = DtlsState::Connected;
         self.counters.dtls_succeeded += 1;
         if endpoint.channel_check.is_none() {
@@ -136,7 +136,7 @@ impl Control {
         if !conference.set_active(endpoint.id(), active) {
             return;
         }
-        info!(conf = %conference.key, endpoint = %endpoint.id(), active, "connectivity changed");
+        info!(parent: &endpoint.span, active, "connectivity changed");
         if active {
             self.counters.endpoints_reconnected += 1;
         } else if endpoint.last_activity.is_some() {
@@ -257,7 +257,7 @@ impl Control {
         if !conference.shards.contains_key(&worker) {
             return;
         }
-        error!(meeting = %conference.options.meeting_id, conf = %key, worker = worker.0, "conference failed");
+        error!(parent: &conference.span, worker = worker.0, "conference failed");
         self.counters.conferences_failed += 1;
         self.remove_conference(key, 1011, "conference failed");
     }

@@ -107,7 +107,7 @@ impl Control {
         endpoint.channel_check = None;
         if endpoint.channel.active().is_none() {
             self.counters.endpoints_without_channel += 1;
-            error!(conf = %endpoint.conference, endpoint = %endpoint.id(), "no bridge channel 30 s after DTLS connected");
+            error!(parent: &endpoint.span, "no bridge channel 30 s after DTLS connected");
         }
     }
 }
@@ -120,6 +120,6 @@ fn is_gone(now: Time, endpoint: &Endpoint, liveness: &LivenessConfig) -> bool {
         Some(last) if now.since(last) >= liveness.expiry_timeout => "silent",
         _ => return false,
     };
-    info!(conf = %endpoint.conference, endpoint = %endpoint.id(), reason, "endpoint times out");
+    info!(parent: &endpoint.span, reason, "endpoint times out");
     true
 }

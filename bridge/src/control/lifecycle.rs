@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{error_span, info};
 
 use super::api::{ConferenceOptions, ControlError, EndpointOptions, Notice};
 use super::channel_state::ChannelState;
@@ -55,9 +55,9 @@ impl Control {
                 break ssrc;
             }
         };
-        info!(meeting = %options.meeting_id, conf = %key, worker = home.0, "conference created");
         let recent = self.config.audio.recent_speakers;
         let conference = Conference::new(now, key, options, home, (audio_ssrc, video_ssrc), recent);
+        info!(parent: &conference.span, worker = home.0, "create_conf: conference created");
         self.outputs
             .worker(home, Command::Conference(Arc::new(conference.setup())));
         self.meetings
@@ -104,6 +104,7 @@ impl Control {
             Credentials::generate(&mut self.random, &self.config.ice.ufrag_prefix, worker);
         let endpoint = Endpoint {
             key,
+            span: error_span!(parent: &conference.span, "endpoint", endpoint = %options.id),
             conference: conference.key,
             worker,
             pool: usize::try_from(key.0 % self.env.pool_threads as u64).unwrap_or(0),
@@ -133,13 +134,11 @@ impl Control {
             options,
         };
         info!(
-            meeting = %conference.options.meeting_id,
-            conf = %conference.key,
-            endpoint = %endpoint.id(),
+            parent: &endpoint.span,
             stats_id = endpoint.options.stats_id.as_deref().map(|id| tracing::field::display(id.escape_debug())),
             worker = worker.0,
             visitor = endpoint.options.visitor,
-            "endpoint created"
+            "Created new endpoint"
         );
 
         let conference = conference.key;
@@ -250,11 +249,9 @@ impl Control {
                 continue;
             };
             info!(
-                meeting = %conference.options.meeting_id,
-                conf = %key,
-                endpoint = %endpoint.id(),
+                parent: &endpoint.span,
                 lifetime = ?now.since(endpoint.created),
-                "endpoint expired"
+                "Expiring endpoint"
             );
             conference.members.remove(endpoint.id());
             if let Some(count) = conference.shards.get_mut(&endpoint.worker) {
@@ -329,10 +326,9 @@ impl Control {
         };
         self.meetings.remove(&conference.options.meeting_id);
         info!(
-            meeting = %conference.options.meeting_id,
-            conf = %key,
+            parent: &conference.span,
             endpoints = conference.members.len(),
-            "conference expired"
+            "Expiring conference"
         );
         self.outputs
             .shards(&conference, || Command::RemoveConference(key));

@@ -39,7 +39,7 @@ impl Control {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
-        debug!(conf = %endpoint.conference, endpoint = %endpoint.id(), ?transport, "bridge channel open");
+        debug!(parent: &endpoint.span, ?transport, "bridge channel open");
         endpoint.channel.opened(transport);
         if transport == Transport::WebSocket {
             self.say_hello(key, transport);
@@ -78,7 +78,7 @@ impl Control {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
-        debug!(conf = %endpoint.conference, endpoint = %endpoint.id(), ?transport, "bridge channel closed");
+        debug!(parent: &endpoint.span, ?transport, "bridge channel closed");
         endpoint.channel.closed(transport);
     }
 
@@ -104,7 +104,7 @@ impl Control {
                 self.counters.messages_over_budget += 1;
                 endpoint.channel.over_budget += 1;
                 if admission == Admission::DropAndWarn {
-                    warn!(conf = %endpoint.conference, endpoint = %endpoint.id(), "sends too many messages: some are dropped");
+                    warn!(parent: &endpoint.span, "sends too many messages: some are dropped");
                 }
                 return;
             }
@@ -116,7 +116,7 @@ impl Control {
                 endpoint.channel.malformed += 1;
                 // A client that is broken would otherwise fill the log at 50 lines a second.
                 if endpoint.channel.malformed == 1 {
-                    warn!(conf = %endpoint.conference, endpoint = %endpoint.id(), %error, "malformed message dropped; further ones are only counted");
+                    warn!(parent: &endpoint.span, %error, "malformed message dropped; further ones are only counted");
                 }
                 return;
             }
@@ -148,7 +148,7 @@ impl Control {
             }
             ClientMessage::EndpointStats { body } => self.endpoint_stats(now, key, &body),
             ClientMessage::Unhandled(class) => {
-                debug!(conf = %endpoint.conference, endpoint = %endpoint.id(), class, "unexpected message ignored");
+                debug!(parent: &endpoint.span, class, "unexpected message ignored");
             }
         }
     }
@@ -197,7 +197,7 @@ impl Control {
             return;
         };
         if endpoint.options.visitor || !endpoint.remember_type(name, video_type) {
-            debug!(conf = %endpoint.conference, endpoint = %endpoint.id(), source = %name, "video type ignored");
+            debug!(parent: &endpoint.span, source = %name, "video type ignored");
             return;
         }
         let mut sources = (*endpoint.sources).clone();
@@ -304,7 +304,7 @@ impl Control {
             return;
         };
         if receivers.is_empty() {
-            debug!(conf = %conference.key, endpoint = %sender.id(), class, "message without receiver dropped");
+            debug!(parent: &sender.span, class, "message without receiver dropped");
             return;
         }
         let text: Arc<str> = body.forward(sender.id()).into();
@@ -315,7 +315,7 @@ impl Control {
             self.counters.messages_over_budget += 1;
             sender.channel.over_budget += 1;
             if conference.worth_a_warning(now) {
-                warn!(conf = %conference.key, endpoint = %sender.id(), class, "message budget of the conference is used up: some are dropped");
+                warn!(parent: &sender.span, class, "message budget of the conference is used up: some are dropped");
             }
             return;
         }

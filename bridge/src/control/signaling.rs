@@ -101,7 +101,7 @@ impl Control {
 
         match remote.setup {
             Some(Setup::ActPass) => {
-                info!(conf = %endpoint.conference, endpoint = %endpoint.id(), "remote setup actpass ignored: the peer must choose");
+                info!(parent: &endpoint.span, "remote setup actpass ignored: the peer must choose");
                 remote.setup = None;
             }
             Some(setup) => endpoint.transport.remote_setup = Some(setup),
@@ -136,7 +136,7 @@ impl Control {
                     .worker(endpoint.worker, Command::RemoteIce(endpoint.key, ice));
             }
             RemoteIceUse::Ignore(why) => {
-                debug!(conf = %endpoint.conference, endpoint = %endpoint.id(), why, "remote ICE parameters ignored");
+                debug!(parent: &endpoint.span, why, "remote ICE parameters ignored");
             }
         }
         Ok(())
@@ -272,7 +272,7 @@ impl Control {
                     u64::from(state.transport.pending.is_some());
                 self.counters.ice_restarts_started += 1;
                 let generation = state.transport.begin_restart(credentials.clone());
-                info!(conf = %state.conference, endpoint = %state.id(), generation, "ICE restart started");
+                info!(parent: &state.span, generation, "ICE restart started");
                 let command = Command::RestartIce {
                     endpoint,
                     generation,

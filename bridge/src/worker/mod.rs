@@ -576,7 +576,7 @@ impl Worker {
                 self.egress.rewind(mark);
                 self.route_changes.clear();
                 let key = self.shards[index].key();
-                tracing::error!(conference = %key, worker = self.id.0, "conference ended by an internal error");
+                tracing::error!(conf = %key, worker = self.id.0, "conference ended by an internal error");
                 self.counters.count(Counter::Panics);
                 self.remove_conference(key);
                 // The shard's own lists can not be trusted after a panic: search the tables.
