@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use causeway_benches::{KEY, SALT, VIDEO_SSRC, header_len, seal, video_packet};
+use causeway_bridge::srtp::mac::{Engine, MAX_LANES, MacKey, Message, TAG};
 use causeway_bridge::srtp::{Inbound, Outbound, Profile};
 use causeway_bridge::wire::rtp::RtpHeader;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -32,6 +33,34 @@ fn bench_seal(c: &mut Criterion) {
                     index += 1;
                     srtp.seal_rtp(VIDEO_SSRC, index, black_box(&mut buffer), header, size)
                 });
+            });
+        }
+    }
+}
+
+/// Tags of one packet for sixteen receivers, by each engine of this processor.
+fn bench_tags(c: &mut Criterion) {
+    let mut group = c.benchmark_group("srtp/tags of 16");
+    let keys: Vec<MacKey> = (0..MAX_LANES as u8)
+        .map(|receiver| MacKey::new(&[receiver; 20]))
+        .collect();
+    for size in SIZES {
+        let packets: Vec<Vec<u8>> = (0..MAX_LANES as u8)
+            .map(|receiver| vec![receiver; size])
+            .collect();
+        let messages: Vec<Message<'_>> = keys
+            .iter()
+            .zip(&packets)
+            .map(|(key, packet)| Message {
+                key,
+                packet,
+                suffix: [0; 4],
+            })
+            .collect();
+        let mut tags = [[0; TAG]; MAX_LANES];
+        for engine in Engine::available() {
+            group.bench_function(BenchmarkId::new(format!("{engine:?}"), size), |b| {
+                b.iter(|| engine.tags(black_box(&messages), black_box(&mut tags)));
             });
         }
     }
@@ -71,5 +100,5 @@ fn bench_open(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench_seal, bench_open);
+criterion_group!(benches, bench_seal, bench_tags, bench_open);
 criterion_main!(benches);

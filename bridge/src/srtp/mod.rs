@@ -19,6 +19,7 @@ mod cipher;
 #[cfg(test)]
 mod differential;
 mod inbound;
+pub mod mac;
 mod outbound;
 mod replay;
 #[cfg(test)]
