@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use causeway_benches::{KEY, SALT, VIDEO_SSRC, header_len, seal, video_packet};
-use causeway_bridge::srtp::mac::{Engine, MAX_LANES, MacKey, Message, TAG};
+use causeway_bridge::srtp::mac::{Engine, MAX_LANES, Message, TAG, TagDue};
 use causeway_bridge::srtp::{Inbound, Outbound, Profile};
 use causeway_bridge::wire::rtp::RtpHeader;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -38,29 +38,51 @@ fn bench_seal(c: &mut Criterion) {
     }
 }
 
-/// Tags of one packet for sixteen receivers, by each engine of this processor.
-fn bench_tags(c: &mut Criterion) {
-    let mut group = c.benchmark_group("srtp/tags of 16");
-    let keys: Vec<MacKey> = (0..MAX_LANES as u8)
-        .map(|receiver| MacKey::new(&[receiver; 20]))
-        .collect();
+/// One packet sealed for sixteen receivers with AES-CM: one after the other, and with the tags computed together by each engine
+/// of this processor.
+fn bench_receivers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("srtp/cm for 16 receivers");
     for size in SIZES {
-        let packets: Vec<Vec<u8>> = (0..MAX_LANES as u8)
-            .map(|receiver| vec![receiver; size])
+        let packet = video_packet(0, size);
+        let header = header_len(&packet);
+        let mut receivers: Vec<(Outbound, Vec<u8>)> = (0..MAX_LANES as u8)
+            .map(|number| Outbound::new(Profile::Aes128CmSha1_80, &[number; 16], &[number; 14]))
+            .map(|outbound| (outbound, vec![0; size + TAG]))
             .collect();
-        let messages: Vec<Message<'_>> = keys
-            .iter()
-            .zip(&packets)
-            .map(|(key, packet)| Message {
-                key,
-                packet,
-                suffix: [0; 4],
-            })
-            .collect();
-        let mut tags = [[0; TAG]; MAX_LANES];
+        let mut index = 0;
+        group.bench_function(BenchmarkId::new("one by one", size), |b| {
+            b.iter(|| {
+                index += 1;
+                for (outbound, buffer) in &mut receivers {
+                    buffer[..size].copy_from_slice(black_box(&packet));
+                    let sealed = outbound.seal_rtp(VIDEO_SSRC, index, buffer, header, size);
+                    black_box(sealed.expect("room"));
+                }
+            });
+        });
         for engine in Engine::available() {
             group.bench_function(BenchmarkId::new(format!("{engine:?}"), size), |b| {
-                b.iter(|| engine.tags(black_box(&messages), black_box(&mut tags)));
+                b.iter(|| {
+                    index += 1;
+                    let dues: [TagDue; MAX_LANES] = std::array::from_fn(|receiver| {
+                        let (outbound, buffer) = &mut receivers[receiver];
+                        buffer[..size].copy_from_slice(black_box(&packet));
+                        let sealed =
+                            outbound.seal_rtp_later(VIDEO_SSRC, index, buffer, header, size);
+                        sealed
+                            .expect("room")
+                            .1
+                            .expect("AES-CM has a tag of its own")
+                    });
+                    let messages: [Message<'_>; MAX_LANES] = std::array::from_fn(|receiver| {
+                        dues[receiver].message(&receivers[receiver].1[..size])
+                    });
+                    let mut tags = [[0; TAG]; MAX_LANES];
+                    engine.tags(&messages, &mut tags);
+                    for ((_, buffer), tag) in receivers.iter_mut().zip(tags) {
+                        buffer[size..].copy_from_slice(&tag);
+                    }
+                });
             });
         }
     }
@@ -100,5 +122,5 @@ fn bench_open(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench_seal, bench_tags, bench_open);
+criterion_group!(benches, bench_seal, bench_receivers, bench_open);
 criterion_main!(benches);

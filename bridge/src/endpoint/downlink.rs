@@ -467,9 +467,9 @@ impl Downlink {
             vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx);
         }
         let sealed = srtp
-            .seal_rtp(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
+            .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
             .ok()?;
-        cx.egress.commit(path, sealed, &mut self.chain);
+        cx.egress.commit_sealed(path, sealed, &mut self.chain);
         self.packets += 1;
         self.rate.add(cx.now, end);
         cx.count(Counter::RtpOut);

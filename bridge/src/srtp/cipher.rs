@@ -6,17 +6,16 @@
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::mac::{self, MacKey, Message, TagDue};
 use super::{MASTER_KEY, MASTER_SALT, Profile, RTCP_ENCRYPTED, RTCP_INDEX};
 
 const GCM_SALT: usize = 12;
 const GCM_TAG: usize = 16;
 const CM_SALT: usize = 14;
-const CM_TAG: usize = 10;
-const SHA1_KEY: usize = 20;
+const CM_TAG: usize = mac::TAG;
 const BLOCK: usize = 16;
 /// Part of RTCP that stays readable: the first header and the sender SSRC (RFC 3711 §3.4).
 pub(super) const RTCP_FRONT: usize = 8;
@@ -65,8 +64,7 @@ pub(super) struct Gcm {
 /// AES counter mode with HMAC-SHA1 of 80 bits (RFC 3711 §4.1.1, §4.2.1).
 pub(super) struct Cm {
     cipher: EncryptingKey,
-    /// Keeps the state behind both pads, so that a tag starts from there.
-    mac: hmac::Key,
+    mac: MacKey,
     salt: [u8; CM_SALT],
 }
 
@@ -119,8 +117,8 @@ impl Cipher {
     }
 
     /// CM with ready session keys.
-    pub(super) fn cm(key: &[u8; MASTER_KEY], salt: [u8; CM_SALT], mac: &[u8; SHA1_KEY]) -> Cipher {
-        let mac = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, mac);
+    pub(super) fn cm(key: &[u8; MASTER_KEY], salt: [u8; CM_SALT], mac: &[u8; mac::KEY]) -> Cipher {
+        let mac = MacKey::new(mac);
         Cipher::Cm(Box::new(Cm {
             cipher: counter_mode(key),
             mac,
@@ -147,7 +145,7 @@ impl Cipher {
             }
             Cipher::Cm(cm) => {
                 let (body, tag) = packet.split_last_chunk::<CM_TAG>().ok_or(NotAuthentic)?;
-                cm.verify(body, &rollover_counter(index), tag)?;
+                cm.verify(body, rollover_counter(index), tag)?;
                 cm.decrypt(cm.iv(ssrc, index), front, body, out)
             }
         }
@@ -176,7 +174,7 @@ impl Cipher {
             }
             Cipher::Cm(cm) => {
                 let (body, tag) = packet.split_last_chunk::<CM_TAG>().ok_or(NotAuthentic)?;
-                cm.verify(body, &rollover_counter(index), tag)?;
+                cm.verify(body, rollover_counter(index), tag)?;
                 cm.apply(cm.iv(ssrc, index), middle)
                     .map_err(|_| NotAuthentic)
             }
@@ -246,8 +244,30 @@ impl Cipher {
             Cipher::Gcm(_) => Ok(len + GCM_TAG),
             Cipher::Cm(cm) => {
                 let (packet, room) = buffer.split_at_mut_checked(len).ok_or(NoRoom)?;
-                *room.first_chunk_mut().ok_or(NoRoom)? = cm.tag(packet, &rollover_counter(index));
+                *room.first_chunk_mut().ok_or(NoRoom)? = cm.tag(packet, rollover_counter(index));
                 Ok(len + CM_TAG)
+            }
+        }
+    }
+
+    /// What [`Cipher::tag_rtp`] would compute now, to be computed with others: the length of the whole packet, and what its
+    /// tag needs, unless it has one already.
+    #[inline]
+    pub(super) fn tag_rtp_later(
+        &self,
+        index: u64,
+        len: usize,
+        room: usize,
+    ) -> Result<(usize, Option<TagDue>), NoRoom> {
+        match self {
+            Cipher::Gcm(_) => Ok((len + GCM_TAG, None)),
+            Cipher::Cm(_) if room < len + CM_TAG => Err(NoRoom),
+            Cipher::Cm(cm) => {
+                let due = TagDue {
+                    key: cm.mac.clone(),
+                    suffix: rollover_counter(index),
+                };
+                Ok((len + CM_TAG, Some(due)))
             }
         }
     }
@@ -294,10 +314,10 @@ impl Cipher {
             }
             Cipher::Cm(cm) => {
                 let (covered, tag) = packet.split_last_chunk::<CM_TAG>().ok_or(NotAuthentic)?;
-                let (body, _) = covered
+                let (body, flagged) = covered
                     .split_last_chunk::<RTCP_INDEX>()
                     .ok_or(NotAuthentic)?;
-                cm.verify(covered, &[], tag)?;
+                cm.verify(body, *flagged, tag)?;
                 cm.decrypt(cm.iv(ssrc, u64::from(index)), RTCP_FRONT, body, out)
             }
         }
@@ -328,7 +348,7 @@ impl Cipher {
                 let (_, middle) = packet.split_at_mut_checked(RTCP_FRONT).ok_or(NoRoom)?;
                 *place = flagged;
                 cm.apply(cm.iv(ssrc, u64::from(index)), middle)?;
-                *tag = cm.tag(packet, &flagged);
+                *tag = cm.tag(packet, flagged);
                 Ok(len + RTCP_INDEX + CM_TAG)
             }
         }
@@ -416,17 +436,21 @@ impl Cm {
     }
 
     /// The tag over the packet and what follows it.
-    fn tag(&self, packet: &[u8], suffix: &[u8]) -> [u8; CM_TAG] {
-        let mut context = hmac::Context::with_key(&self.mac);
-        context.update(packet);
-        context.update(suffix);
-        let whole = context.sign();
-        let mut tag = [0; CM_TAG];
-        tag.copy_from_slice(&whole.as_ref()[..CM_TAG]);
-        tag
+    fn tag(&self, packet: &[u8], suffix: [u8; 4]) -> [u8; CM_TAG] {
+        let key = &self.mac;
+        mac::single(&Message {
+            key,
+            packet,
+            suffix,
+        })
     }
 
-    fn verify(&self, packet: &[u8], suffix: &[u8], tag: &[u8; CM_TAG]) -> Result<(), NotAuthentic> {
+    fn verify(
+        &self,
+        packet: &[u8],
+        suffix: [u8; 4],
+        tag: &[u8; CM_TAG],
+    ) -> Result<(), NotAuthentic> {
         verify_slices_are_equal(&self.tag(packet, suffix), tag).map_err(|_| NotAuthentic)
     }
 }

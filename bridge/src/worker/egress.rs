@@ -4,7 +4,10 @@
 //! chain, so that the driver can hand a whole chain to the kernel as segmentation-offload trains; the order
 //! within a chain is the order of writing.
 
+use std::ops::Range;
+
 use crate::ids::Path;
+use crate::srtp::mac::{Engine, MAX_LANES, TAG, TagDue};
 
 /// Bytes of one turn's datagrams at most.
 const ARENA_BYTES: usize = 8 << 20;
@@ -41,6 +44,9 @@ pub struct Egress {
     slots: Vec<Slot>,
     chains: Vec<Chain>,
     turn: u64,
+    engine: Engine,
+    /// Datagrams that lack their tag: where they are in the arena, with room for it. At most as many as are computed at once.
+    untagged: Vec<(Range<usize>, TagDue)>,
 }
 
 impl Default for Egress {
@@ -62,6 +68,8 @@ impl Egress {
             slots: Vec::new(),
             chains: Vec::new(),
             turn: 1,
+            engine: Engine::detect(),
+            untagged: Vec::with_capacity(MAX_LANES),
         }
     }
 
@@ -113,6 +121,42 @@ impl Egress {
         });
     }
 
+    /// Like [`Egress::commit`] for a packet whose tag may be due: it is computed together with others, at the latest by
+    /// [`Egress::complete`].
+    #[inline]
+    pub fn commit_sealed(
+        &mut self,
+        path: Path,
+        (len, due): (usize, Option<TagDue>),
+        hint: &mut ChainHint,
+    ) {
+        let start = self.used;
+        self.commit(path, len, hint);
+        if let Some(due) = due {
+            self.untagged.push((start..start + len, due));
+            if self.untagged.len() == self.engine.lanes() {
+                self.complete();
+            }
+        }
+    }
+
+    /// Computes all tags that are due. Before that the datagrams are not complete.
+    pub fn complete(&mut self) {
+        let Some((_, first)) = self.untagged.first() else {
+            return;
+        };
+        let mut messages = [first.message(&[]); MAX_LANES];
+        let mut tags = [[0; TAG]; MAX_LANES];
+        let count = self.untagged.len().min(MAX_LANES);
+        for ((place, due), message) in self.untagged.iter().zip(&mut messages) {
+            *message = due.message(&self.arena[place.start..place.end - TAG]);
+        }
+        self.engine.tags(&messages[..count], &mut tags[..count]);
+        for ((place, _), tag) in self.untagged.drain(..).zip(tags) {
+            self.arena[place.end - TAG..place.end].copy_from_slice(&tag);
+        }
+    }
+
     /// Copies `datagram` in; false if the batch is full.
     pub fn push(&mut self, path: Path, datagram: &[u8], hint: &mut ChainHint) -> bool {
         match self.slot(datagram.len()) {
@@ -152,6 +196,7 @@ impl Egress {
             return;
         }
         self.used = self.slots[mark.0].start as usize;
+        self.untagged.retain(|(place, _)| place.end <= self.used);
         self.slots.truncate(mark.0);
         self.chains.retain_mut(|chain| {
             if chain.first >= keep {
@@ -171,6 +216,7 @@ impl Egress {
 
     /// Chains in the order of their first datagram: each a path and its datagrams.
     pub fn chains(&self) -> impl Iterator<Item = (Path, Datagrams<'_>)> {
+        debug_assert!(self.untagged.is_empty(), "the turn was not ended");
         self.chains.iter().map(|chain| {
             (
                 chain.path,
@@ -185,6 +231,7 @@ impl Egress {
     /// Empties the batch and begins the next turn.
     pub fn clear(&mut self) {
         self.used = 0;
+        self.untagged.clear();
         self.slots.clear();
         self.chains.clear();
         self.turn += 1;
@@ -213,6 +260,7 @@ impl<'a> Iterator for Datagrams<'a> {
 mod tests {
     use super::*;
     use crate::ids::SocketId;
+    use crate::srtp::{Outbound, Profile};
 
     fn path(port: u16) -> Path {
         Path {
@@ -284,5 +332,53 @@ mod tests {
             .count();
         assert!(accepted <= MAX_DATAGRAMS && egress.bytes() <= ARENA_BYTES);
         assert!(egress.slot(1_000_000_000).is_none());
+    }
+
+    /// Seals a packet of `size` for a receiver whose keys come from `number`, into the batch and on its own.
+    fn seal(egress: &mut Egress, number: u8, size: usize) -> Vec<u8> {
+        let mut packet = vec![0; size];
+        packet[0] = 0x80;
+        let mut outbound = [0; 2].map(|_| {
+            let profile = Profile::Aes128CmSha1_80;
+            Outbound::new(profile, &[number; 16], &[number; 14])
+        });
+        let slot = egress.slot(size + TAG).unwrap();
+        slot[..size].copy_from_slice(&packet);
+        let sealed = outbound[0].seal_rtp_later(0, 1 << 16, slot, 12, size);
+        let mut hint = ChainHint::default();
+        egress.commit_sealed(path(u16::from(number)), sealed.unwrap(), &mut hint);
+        packet.resize(size + TAG, 0);
+        outbound[1]
+            .seal_rtp(0, 1 << 16, &mut packet, 12, size)
+            .unwrap();
+        packet
+    }
+
+    #[test]
+    fn tags_computed_together_are_those_computed_alone() {
+        let mut egress = Egress::new();
+        let alone: Vec<_> = (0..41)
+            .map(|number| seal(&mut egress, number, 20 + 7 * usize::from(number)))
+            .collect();
+        egress.complete();
+        let together = content(&egress)
+            .into_iter()
+            .flat_map(|(_, packets)| packets);
+        assert!(together.eq(alone));
+    }
+
+    #[test]
+    fn a_tag_of_a_datagram_that_was_taken_back_is_not_computed() {
+        let mut egress = Egress::new();
+        let kept = seal(&mut egress, 1, 100);
+        let mark = egress.mark();
+        seal(&mut egress, 2, 300);
+        egress.rewind(mark);
+        let next = seal(&mut egress, 3, 200);
+        egress.complete();
+        let packets = content(&egress)
+            .into_iter()
+            .flat_map(|(_, packets)| packets);
+        assert!(packets.eq([kept, next]));
     }
 }

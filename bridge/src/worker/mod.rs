@@ -497,6 +497,7 @@ impl Worker {
             });
         }
         self.dirty = dirty;
+        self.egress.complete();
     }
 
     fn set_conference(&mut self, now: Time, setup: Arc<crate::messages::ConferenceSetup>) {

@@ -85,6 +85,29 @@ pub struct Message<'a> {
     pub suffix: [u8; SUFFIX],
 }
 
+/// A tag that a sealed packet still lacks: its last [`TAG`] bytes.
+pub struct TagDue {
+    pub(super) key: MacKey,
+    pub(super) suffix: [u8; SUFFIX],
+}
+
+impl TagDue {
+    /// What it is computed over; `packet` is without the tag.
+    pub fn message<'a>(&'a self, packet: &'a [u8]) -> Message<'a> {
+        Message {
+            key: &self.key,
+            packet,
+            suffix: self.suffix,
+        }
+    }
+}
+
+impl std::fmt::Debug for TagDue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TagDue").finish_non_exhaustive()
+    }
+}
+
 /// A way to compute tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engine {

@@ -2,6 +2,7 @@
 
 use crate::limits::MAX_RTCP_INDICES;
 use crate::srtp::cipher::{Cipher, Labels, NoRoom, RTCP_FRONT};
+use crate::srtp::mac::TagDue;
 use crate::srtp::replay::MAX_INDEX;
 use crate::srtp::{MASTER_KEY, MASTER_SALT, Profile, RTCP_ENCRYPTED, SealError};
 use crate::wire::rtp::{self, EXTENSION_HEADER, FIXED_HEADER};
@@ -72,6 +73,37 @@ impl Outbound {
         header_len: usize,
         len: usize,
     ) -> Result<usize, SealError> {
+        self.encrypt_rtp(ssrc, index, buffer, header_len, len)?;
+        Ok(self.rtp.tag_rtp(index, len, buffer)?)
+    }
+
+    /// Like [`Outbound::seal_rtp`], but leaves a tag that can be computed together with those of other receivers to the caller
+    /// (see [`mac`](crate::srtp::mac)); the length is that of the whole packet.
+    ///
+    /// # Errors
+    /// See [`SealError`]; the buffer's content is undefined then.
+    #[inline]
+    pub fn seal_rtp_later(
+        &mut self,
+        ssrc: u32,
+        index: u64,
+        buffer: &mut [u8],
+        header_len: usize,
+        len: usize,
+    ) -> Result<(usize, Option<TagDue>), SealError> {
+        self.encrypt_rtp(ssrc, index, buffer, header_len, len)?;
+        Ok(self.rtp.tag_rtp_later(index, len, buffer.len())?)
+    }
+
+    #[inline]
+    fn encrypt_rtp(
+        &mut self,
+        ssrc: u32,
+        index: u64,
+        buffer: &mut [u8],
+        header_len: usize,
+        len: usize,
+    ) -> Result<(), SealError> {
         self.check(ssrc, index, buffer, header_len, len)?;
         let is_cryptex = self.cryptex && rtp::mark_cryptex(buffer);
         let front = if is_cryptex {
@@ -79,8 +111,7 @@ impl Outbound {
         } else {
             header_len
         };
-        self.rtp.encrypt_rtp(ssrc, index, front, len, buffer)?;
-        Ok(self.rtp.tag_rtp(index, len, buffer)?)
+        Ok(self.rtp.encrypt_rtp(ssrc, index, front, len, buffer)?)
     }
 
     /// Like [`Outbound::seal_rtp`] with the payload elsewhere: only the header is at the front of `buffer`. Saves
