@@ -1,6 +1,6 @@
 //! A network of one's own, to break.
 //!
-//! Needs root, `ip` (iproute2) and `nft` (nftables).
+//! Needs root, `ip` and `tc` (iproute2), and `nft` (nftables).
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -80,6 +80,39 @@ impl Fault {
 impl Drop for Fault {
     fn drop(&mut self) {
         run("nft", &["delete table inet fault"]);
+    }
+}
+
+/// A bottleneck on the way from the daemon to one browser, while this lives.
+#[derive(Debug)]
+pub struct Limit(());
+
+impl Limit {
+    /// Lets this many kbit/s pass from the daemon at `port` to the sockets that this process and its descendants have now. What is
+    /// too much waits for up to 300 ms and is lost then, as at an ordinary router.
+    pub fn towards(process: u32, port: u16, kbits: u32) -> Limit {
+        let ports = udp_ports(process);
+        assert!(!ports.is_empty(), "process {process} has no UDP socket");
+        let tc = |arguments: &str| run("tc", &arguments.split(' ').collect::<Vec<_>>());
+        // What no filter takes passes by.
+        tc("qdisc add dev lo root handle 1: htb default 0");
+        tc("class add dev lo parent 1: classid 1:2 htb rate 10gbit quantum 1514");
+        tc(&format!(
+            "qdisc add dev lo parent 1:2 tbf rate {kbits}kbit burst 4kb latency 300ms"
+        ));
+        for to in ports {
+            tc(&format!(
+                "filter add dev lo parent 1: protocol ip u32 match ip sport {port} 0xffff match ip dport {to} 0xffff \
+                 flowid 1:2"
+            ));
+        }
+        Limit(())
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        run("tc", &["qdisc", "del", "dev", "lo", "root"]);
     }
 }
 

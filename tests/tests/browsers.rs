@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use causeway_tests::network::{self, Fault};
+use causeway_tests::network::{self, Fault, Limit};
 use causeway_tests::participant::{SOON, all_meet};
 use causeway_tests::{Call, eventually};
 
@@ -233,6 +233,40 @@ fn media_flows_over_a_path_that_loses_one_packet_in_twenty() {
             assert!(figures["video"]["framesDecoded"].as_u64().unwrap_or(0) > 0);
             one.sees(other);
         }
+    });
+}
+
+#[test]
+fn a_path_of_500_kbits_gets_a_stable_lower_layer_until_the_limit_goes() {
+    network::apart(|| {
+        let call = Call::start(OWN_NETWORK);
+        let (anna, bo) = (call.join("anna"), call.join("bo"));
+        all_meet(&[&anna, &bo]);
+        anna.stage(&bo);
+        anna.sees_height(&bo, "in the top layer", |height| height >= 720);
+
+        let limit = Limit::towards(anna.session().process(), PORT, 500);
+        anna.sees_height(&bo, "in a layer that fits", |height| {
+            (1..720).contains(&height)
+        });
+        // Half a minute of the call, as its viewer has it.
+        let heights: Vec<u64> = (0..120)
+            .map(|_| {
+                thread::sleep(Duration::from_millis(250));
+                anna.height_of(&bo)
+            })
+            .collect();
+        let changes = heights.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(
+            heights.iter().all(|height| (1..720).contains(height)),
+            "{heights:?}"
+        );
+        assert!(changes <= 2, "the picture flaps: {heights:?}");
+        anna.sees(&bo);
+        anna.hears(&bo);
+
+        drop(limit);
+        anna.sees_height(&bo, "in the top layer again", |height| height >= 720);
     });
 }
 
