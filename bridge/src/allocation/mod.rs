@@ -8,6 +8,7 @@
 
 mod allocator;
 mod candidates;
+mod damper;
 mod last_n;
 mod layers;
 mod order;
@@ -16,6 +17,7 @@ mod settings;
 mod triggers;
 
 pub use allocator::{Allocation, AllocationChanges, Allocator, Entry, allocate};
+pub use damper::Damper;
 pub use last_n::{LastNReducer, ReducerConfig, conference_size_limit, effective_last_n};
 pub use layers::{
     LayerView, SUSPENDED, encoding_of, initial_layers, layer_index, picture_height, spatial_of,

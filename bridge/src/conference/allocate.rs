@@ -1,10 +1,13 @@
 //! Runs the allocator for receivers whose result may be stale and carries the result out: layers, slots,
 //! subscriptions, messages.
 
+use std::time::Duration;
+
 use super::Shard;
 use super::source::{Source, Subscriber};
 use crate::allocation::{SourceView, allocate, usable_bandwidth};
 use crate::channel::{ReceiverVideoConstraints, SourceMapping};
+use crate::config::AllocationConfig;
 use crate::endpoint::Endpoint;
 use crate::endpoint::downlink::{Mid, VideoStream};
 use crate::ids::{SourceKey, SourceName};
@@ -12,7 +15,12 @@ use crate::media::MediaKind;
 use crate::messages::Event;
 use crate::projection::LayerIndex;
 use crate::projection::slots::{Slot, SlotSource};
+use crate::time::Time;
+use crate::units::Bitrate;
 use crate::worker::context::Context;
+
+/// How soon a receiver is looked at again whose estimate is above what was allocated.
+const HOLDING: Duration = Duration::from_millis(500);
 
 impl Shard {
     pub fn set_receiver_constraints(
@@ -122,17 +130,25 @@ impl Shard {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        if cx.now - endpoint.receiver.last_run >= self.config.allocation.max_time_between_runs {
+        let receiver = &endpoint.receiver;
+        let period = if receiver.damper.is_holding() {
+            HOLDING.min(self.config.allocation.max_time_between_runs)
+        } else {
+            self.config.allocation.max_time_between_runs
+        };
+        if cx.now - receiver.last_run >= period {
             endpoint.receiver.pending = true;
             self.allocate = true;
         }
     }
 
     fn run_allocation(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.get(index) else {
+        let config = &self.config.allocation;
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        let config = &self.config.allocation;
+        let bandwidth = endpoint.bandwidth_to_allocate(cx.now, config);
+        let endpoint = &*endpoint;
         let ordered: Vec<usize> = self
             .order
             .iter()
@@ -155,12 +171,6 @@ impl Shard {
                 }
             })
             .collect();
-        let bandwidth = usable_bandwidth(
-            config,
-            &endpoint.receiver.settings,
-            endpoint.downlink.estimator.estimate(),
-            endpoint.formats.rtx,
-        );
         let allocation = allocate(config, &endpoint.receiver.settings, &views, bandwidth);
 
         let constraints: Vec<(SourceKey, i32)> = allocation
@@ -187,7 +197,9 @@ impl Shard {
         let endpoint = &mut self.endpoints[index];
         endpoint.receiver.pending = false;
         endpoint.receiver.last_run = cx.now;
-        endpoint.receiver.allocation = allocation;
+        let before = std::mem::replace(&mut endpoint.receiver.allocation, allocation);
+        let after = &endpoint.receiver.allocation;
+        endpoint.receiver.damper.allocated(cx.now, &before, after);
         endpoint
             .downlink
             .estimator
@@ -367,6 +379,17 @@ fn mapping(source: &Source, slot: &Slot<usize>, mid: bool) -> SourceMapping {
 }
 
 impl Endpoint {
+    /// The estimate, damped; a bandwidth that the receiver told us to assume as it is.
+    fn bandwidth_to_allocate(&mut self, now: Time, config: &AllocationConfig) -> Option<Bitrate> {
+        let estimate = self.downlink.estimator.estimate();
+        let settings = &self.receiver.settings;
+        let bandwidth = usable_bandwidth(config, settings, estimate, self.formats.rtx)?;
+        Some(match settings.assumed_bandwidth() {
+            Some(_) => bandwidth,
+            None => self.receiver.damper.bandwidth(now, bandwidth),
+        })
+    }
+
     /// A source is gone: its slot is free for another (no message is owed).
     pub(crate) fn forget_source(&mut self, key: SourceKey, kind: MediaKind) {
         if let Some(slots) = &mut self.slots {

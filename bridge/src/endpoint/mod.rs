@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::allocation::{Allocation, EstimateTrigger, ReceiverSettings};
+use crate::allocation::{Allocation, Damper, EstimateTrigger, ReceiverSettings};
 use crate::cc::{Mechanism, SendSideEstimator};
 use crate::channel::AudioSubscription;
 use crate::config::BridgeConfig;
@@ -45,6 +45,7 @@ pub(crate) struct Receiver {
     /// Names last told as `ForwardedSources`.
     pub forwarded: Vec<SourceName>,
     pub estimate: EstimateTrigger,
+    pub damper: Damper,
     pub last_run: Time,
     pub pending: bool,
 }
@@ -145,6 +146,7 @@ impl Endpoint {
                 constraints: Vec::new(),
                 forwarded: Vec::new(),
                 estimate: EstimateTrigger::default(),
+                damper: Damper::default(),
                 last_run: now,
                 pending: true,
             },
