@@ -186,9 +186,11 @@ impl Handler {
             Some(conference) => conference,
             None => {
                 created.conference = true;
-                control
+                let conference = control
                     .create_conference(now, conference_options(&request))
-                    .map_err(refused)?
+                    .map_err(refused)?;
+                control.set_rtcstats(conference, request.rtcstats_enabled);
+                conference
             }
         };
 

@@ -26,6 +26,8 @@ pub(super) struct Conference {
     pub(super) span: Span,
     pub(super) options: ConferenceOptions,
     pub(super) created: Time,
+    /// Shown to collectors of statistics.
+    pub(super) rtcstats: bool,
     pub(super) audio_ssrc: u32,
     pub(super) video_ssrc: u32,
     /// Worker that detects its dominant speaker; has a shard for as long as the conference lives.
@@ -71,6 +73,7 @@ impl Conference {
             span,
             options,
             created: now,
+            rtcstats: true,
             audio_ssrc,
             video_ssrc,
             home,

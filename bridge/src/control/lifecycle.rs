@@ -59,6 +59,13 @@ impl Control {
         Ok(key)
     }
 
+    /// Whether a conference is shown to collectors of statistics; it is unless this says otherwise.
+    pub fn set_rtcstats(&mut self, conference: ConferenceKey, enabled: bool) {
+        if let Some(conference) = self.conferences.get_mut(&conference) {
+            conference.rtcstats = enabled;
+        }
+    }
+
     /// Ends a conference with all its endpoints; nothing happens if it does not exist.
     pub fn expire_conference(&mut self, _now: Time, conference: ConferenceKey) {
         self.remove_conference(conference, 1001, "endpoint closed");

@@ -20,6 +20,7 @@
 
 pub mod api;
 
+mod access;
 mod channel_state;
 mod checks;
 mod conference;
@@ -36,6 +37,9 @@ mod transport_state;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::access::ControlAccess;
+pub use self::debug::DebugView;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
