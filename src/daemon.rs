@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_bridge::Bridge;
-use causeway_bridge::control::Control;
+use causeway_bridge::control::{Control, ControlAccess};
 use causeway_bridge::time::Time;
 use causeway_colibri::handler::{Handler, HandlerOptions, ServiceState, WebsocketUrls};
-use causeway_colibri::rest::{self, ControlAccess, RestOptions};
+use causeway_colibri::rest::{self, Process, RestOptions};
 use sd_notify::NotifyState;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
@@ -58,10 +58,12 @@ struct Access {
 }
 
 impl ControlAccess for Access {
-    fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R {
-        self.bridge.with_control(f)
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.bridge.with_control(work)
     }
+}
 
+impl Process for Access {
     fn service_state(&self) -> ServiceState {
         ServiceState {
             drain: self.drain.load(Ordering::Relaxed),
@@ -102,12 +104,6 @@ impl ControlAccess for Access {
             self.stopping.store(true, Ordering::Relaxed);
         }
         self.stop.notify_one();
-    }
-}
-
-impl crate::access::ControlAccess for Access {
-    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
-        self.bridge.with_control(work)
     }
 }
 

@@ -1,25 +1,13 @@
-//! The bridge inside the daemon: access to its control plane, and where its websockets and notices go.
+//! Where the websockets and notices of the bridge inside the daemon go.
 
 use std::sync::Arc;
 
-use causeway_bridge::Bridge;
-use causeway_bridge::control::Control;
 use causeway_bridge::control::api::Notice;
 use causeway_bridge::ids::EndpointKey;
 use causeway_bridge::net::Host;
-use causeway_bridge::time::Time;
 use tokio::sync::mpsc;
 
 use crate::websocket::WebSockets;
-
-/// The running bridge for everything that serves requests.
-pub struct BridgeAccess(pub Bridge);
-
-impl crate::access::ControlAccess for BridgeAccess {
-    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
-        self.0.with_control(work)
-    }
-}
 
 /// What the bridge tells the daemon. It calls with its control plane locked, so everything is queued.
 pub struct DaemonHost {

@@ -1,6 +1,5 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
-mod access;
 mod addresses;
 mod check;
 mod cli;
@@ -26,7 +25,7 @@ use tokio::net::TcpListener;
 use crate::cli::{Cli, Command, LogFormat};
 use crate::config::Sources;
 use crate::daemon::{DaemonError, Ended};
-use crate::host::{BridgeAccess, DaemonHost};
+use crate::host::DaemonHost;
 use crate::signals::signalled;
 
 #[global_allocator]
@@ -124,7 +123,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     let sockets = websocket::WebSockets::new();
     let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
     let bridge = Bridge::start(config, daemon_host).map_err(|error| error.to_string())?;
-    let access = Arc::new(BridgeAccess(bridge.clone()));
+    let access = Arc::new(bridge.clone());
     let listener = TcpListener::bind(cli.http).await.map_err(|error| {
         format!(
             "can not serve HTTP on {}: {error}. Choose another address with --http",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use causeway_bridge::Bridge;
+use causeway_bridge::control::ControlAccess;
 use sd_notify::NotifyState;
 use tokio::time::{interval, timeout};
 

@@ -24,6 +24,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use causeway_bridge::control::ControlAccess;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,6 @@ use self::connection::Connection;
 use self::failures::Failures;
 pub use self::registry::WebSockets;
 use self::target::{Peer, Refusal, Target};
-use crate::access::ControlAccess;
 
 /// Bounds of a websocket.
 mod limits {

@@ -1,11 +1,12 @@
 //! Carries requests out (colibri2 spec §3.1–3.3).
 //!
-//! A request is checked as a whole before anything changes, and what it created is removed again if a later
-//! step is refused after all, so that a retry meets the same state.
+//! A request is checked as a whole before anything changes: one that is refused has no effect, and a retry meets the
+//! same state.
 
 use causeway_bridge::control::Control;
 use causeway_bridge::control::api::{
-    ConferenceOptions, ControlError, EndpointOptions, LocalTransport, RestartOutcome,
+    ConferenceOptions, ControlError, EndpointChange, EndpointOptions, LocalTransport,
+    RestartOutcome,
 };
 use causeway_bridge::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId};
 use causeway_bridge::time::Time;
@@ -185,11 +186,11 @@ impl Handler {
             Some(conference) => conference,
             None => {
                 created.conference = true;
-                let options = ConferenceOptions {
-                    meeting_id: meeting.clone(),
-                    name: request.name.clone(),
-                };
-                control.create_conference(now, options).map_err(refused)?
+                let conference = control
+                    .create_conference(now, conference_options(&request))
+                    .map_err(refused)?;
+                control.set_rtcstats(conference, request.rtcstats_enabled);
+                conference
             }
         };
 
@@ -210,6 +211,7 @@ impl Handler {
                 }
                 Ok(answer)
             }
+            // The checks do not know which SSRCs the bridge draws for a new conference; the request's may be the same.
             Err(error) => {
                 info!(%meeting, %error, "request refused");
                 if let Some(endpoint) = created.endpoint {
@@ -249,6 +251,8 @@ impl Handler {
         {
             return Err(bad_request("Invalid conference name (not a JID)"));
         }
+        let options = conference_options(request);
+        control.check_new_conference(&options).map_err(refused)?;
         Ok(None)
     }
 
@@ -278,25 +282,29 @@ impl Handler {
         }
         let find = |id: &EndpointId| control.find_endpoint(conference?, id);
         for endpoint in request.endpoints.iter().filter(|endpoint| !endpoint.expire) {
-            let known = find(&endpoint.id);
-            let visitor = match known {
+            let formats = endpoint.formats();
+            let transport = endpoint.transport.as_ref();
+            let change = EndpointChange {
+                formats: formats.as_ref(),
+                sources: endpoint.sources.as_deref(),
+                remote: transport.and_then(|transport| transport.remote.as_ref()),
+            };
+            match find(&endpoint.id) {
                 Some(_) if endpoint.create => {
                     return Err(Error::EndpointExists(endpoint.id.clone()));
                 }
-                Some(key) => control.is_visitor(key),
+                Some(key) => control.check_change(key, &change).map_err(refused)?,
                 None if endpoint.create => {
                     self.check_create(endpoint)?;
-                    endpoint.visitor
+                    let options = options(endpoint);
+                    control
+                        .check_new_endpoint(conference, &options)
+                        .and_then(|()| control.check_first_change(conference, &options, &change))
+                        .map_err(refused)?;
                 }
                 None if substantial => return Err(Error::UnknownEndpoint(endpoint.id.clone())),
-                None => continue,
-            };
-            let has_sources = endpoint
-                .sources
-                .as_ref()
-                .is_some_and(|sources| !sources.is_empty());
-            if visitor && has_sources {
-                return Err(refused(ControlError::VisitorSources(endpoint.id.clone())));
+                // A mute or the like for somebody who just left.
+                None => {}
             }
         }
         Ok(())
@@ -346,7 +354,9 @@ impl Handler {
                 None
             } else {
                 let key = if endpoint.create {
-                    let key = create(control, now, conference, &endpoint)?;
+                    let key = control
+                        .create_endpoint(now, conference, options(&endpoint))
+                        .map_err(refused)?;
                     created.endpoint = Some(key);
                     Some(key)
                 } else {
@@ -354,7 +364,6 @@ impl Handler {
                 };
                 match key {
                     Some(key) => self.update(control, now, conference, key, endpoint)?,
-                    // A mute or the like for somebody who just left.
                     None => None,
                 }
             };
@@ -383,7 +392,6 @@ impl Handler {
         if let Some(last_n) = request.initial_last_n {
             control.set_initial_last_n(now, key, last_n);
         }
-        // Sources before the transport: they can be refused, and the transport can not be taken back.
         if let Some(sources) = request.sources {
             control.set_sources(now, key, sources).map_err(refused)?;
         }
@@ -444,14 +452,18 @@ impl Handler {
     }
 }
 
-fn create(
-    control: &mut Control,
-    now: Time,
-    conference: ConferenceKey,
-    request: &EndpointModify,
-) -> Result<EndpointKey, Error> {
+/// What to create the conference with.
+fn conference_options(request: &ConferenceModify) -> ConferenceOptions {
+    ConferenceOptions {
+        meeting_id: request.meeting_id.clone(),
+        name: request.name.clone(),
+    }
+}
+
+/// What to create an endpoint with.
+fn options(request: &EndpointModify) -> EndpointOptions {
     let transport = request.transport.as_ref();
-    let options = EndpointOptions {
+    EndpointOptions {
         id: request.id.clone(),
         stats_id: request.stats_id.clone(),
         ice_controlling: transport.is_some_and(|transport| transport.ice_controlling),
@@ -460,10 +472,7 @@ fn create(
         visitor: request.visitor,
         private_addresses: request.capabilities.private_addresses,
         sctp: transport.is_some_and(|transport| transport.sctp.is_some()),
-    };
-    control
-        .create_endpoint(now, conference, options)
-        .map_err(refused)
+    }
 }
 
 fn bad_request(text: &str) -> Error {

@@ -55,12 +55,12 @@ pub fn parse(value: &Value, meeting_id: Option<&str>) -> Result<ConferenceModify
     if meeting_id.trim().is_empty() {
         return fail("meeting-id must be set for conference-modify IQ");
     }
-    boolean(body, "rtcstats-enabled")?;
     Ok(ConferenceModify {
         meeting_id: MeetingId::from(checked_id(meeting_id)?),
         name: string(body, "name")?.map(str::to_owned),
         create: boolean(body, "create")?.unwrap_or(false),
         expire: boolean(body, "expire")?.unwrap_or(false),
+        rtcstats_enabled: boolean(body, "rtcstats-enabled")?.unwrap_or(true),
         endpoints: objects(body, "endpoints", MAX_ENDPOINTS_PER_REQUEST)?
             .map(endpoint)
             .collect::<Result<_>>()?,

@@ -10,4 +10,4 @@ pub mod model;
 pub mod rest;
 
 pub use handler::{Error, Handler, HandlerOptions, ServiceState, WebsocketUrls};
-pub use rest::{ControlAccess, Health, RestOptions, router};
+pub use rest::{Health, MucClients, Process, RestOptions, router};

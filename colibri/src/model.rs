@@ -17,6 +17,8 @@ pub struct ConferenceModify {
     pub create: bool,
     /// End the conference after everything else.
     pub expire: bool,
+    /// Show the conference to collectors of statistics; read when created, true if absent.
+    pub rtcstats_enabled: bool,
     /// Endpoints to create, change or end, in order.
     pub endpoints: Vec<EndpointModify>,
     /// Relays, which are refused.

@@ -1,41 +1,43 @@
-//! The private HTTP server's resources (colibri2 spec §2.1, §2.2, §2.4).
+//! The private HTTP server's resources (colibri2 spec §2, rest-and-stats spec §2).
 //!
 //! Requests are carried out one after the other under the control plane's lock, so that they keep their
 //! order with everything else that changes a conference. Nothing here is for browsers: a page of another
 //! origin can not send `application/json` without asking first, and we never allow it (T61).
 
+mod conferences;
+mod debug;
+mod muc_clients;
+mod operation;
+mod statistics;
+
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, patch, post};
-use causeway_bridge::control::Control;
-use causeway_bridge::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId};
-use causeway_bridge::time::Time;
+use causeway_bridge::control::ControlAccess;
 use serde_json::{Map, Value, json};
 
-use crate::handler::{Error, Handler, ServiceState};
-use crate::json;
+pub use self::muc_clients::MucClients;
+use crate::handler::{Handler, ServiceState};
 
 /// Longest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// What the resources need from the process around them.
-pub trait ControlAccess: Send + Sync + 'static {
-    /// Runs `f` with the control plane and the current time, and carries out what comes of it.
-    fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R;
-
+pub trait Process: ControlAccess {
     /// Whether the bridge drains or ends.
     fn service_state(&self) -> ServiceState;
 
     /// Turns draining on or off.
     fn set_drain(&self, drain: bool);
 
-    /// Ends the process: after the last conference (`graceful`) or at once.
+    /// Ends the process: after the last conference (`graceful`) or soon.
     fn shutdown(&self, graceful: bool);
 
     /// How the bridge is.
@@ -46,6 +48,11 @@ pub trait ControlAccess: Send + Sync + 'static {
     /// More statistics for `/colibri/stats`; they win over ours.
     fn statistics(&self) -> Map<String, Value> {
         Map::new()
+    }
+
+    /// The XMPP connections, if the process can have any.
+    fn muc_clients(&self) -> Option<&dyn MucClients> {
+        None
     }
 }
 
@@ -63,7 +70,7 @@ pub enum Health {
 /// Which resources there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RestOptions {
-    /// `/colibri/v2/…`, `/colibri/stats` and `/colibri/shutdown`.
+    /// `/colibri/v2/…`, `/colibri/muc-client/…`, `/colibri/stats` and `/colibri/shutdown`.
     pub rest_enabled: bool,
     /// `/about/health`.
     pub health_enabled: bool,
@@ -96,59 +103,64 @@ impl Default for RestOptions {
     }
 }
 
-struct Service<A> {
-    access: Arc<A>,
+struct Service<P> {
+    process: Arc<P>,
     handler: Handler,
     options: RestOptions,
+    switches: debug::Switches,
 }
 
-type Shared<A> = State<Arc<Service<A>>>;
+type Shared<P> = State<Arc<Service<P>>>;
 
 /// The resources. What is switched off is 404.
-pub fn router<A: ControlAccess>(access: Arc<A>, handler: Handler, options: RestOptions) -> Router {
+pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOptions) -> Router {
     let mut router = Router::new();
     if options.rest_enabled {
-        let list = || post(create::<A>).get(not_implemented);
+        let list = || post(conferences::create::<P>).get(conferences::not_implemented);
         router = router
             .route("/colibri/v2/conferences", list())
             .route("/colibri/v2/conferences/", list())
             .route(
                 "/colibri/v2/conferences/{meeting}",
-                patch(modify::<A>).get(show::<A>),
+                patch(conferences::modify::<P>).get(conferences::show::<P>),
             )
             .route(
                 "/colibri/v2/conferences/{meeting}/dominant-speaker-identification",
-                get(dominant_speaker::<A>),
+                get(conferences::dominant_speaker::<P>),
             )
-            .route("/colibri/stats", get(stats::<A>));
+            .route("/colibri/muc-client/add", post(muc_clients::add::<P>))
+            .route("/colibri/muc-client/remove", post(muc_clients::remove::<P>))
+            .route("/colibri/muc-client/list", get(muc_clients::list::<P>))
+            .route("/colibri/stats", get(statistics::stats::<P>));
         if options.shutdown_enabled {
-            router = router.route("/colibri/shutdown", post(shutdown::<A>));
+            router = router.route("/colibri/shutdown", post(operation::shutdown::<P>));
         }
     }
     if options.health_enabled {
-        router = router.route("/about/health", get(health::<A>));
+        router = router.route("/about/health", get(operation::health::<P>));
     }
     if options.version_enabled {
-        router = router.route("/about/version", get(version::<A>));
+        router = router.route("/about/version", get(operation::version::<P>));
     }
     if options.drain_enabled {
         router = router
-            .route("/colibri/drain", get(drain::<A>))
-            .route("/colibri/drain/enable", post(drain_enable::<A>))
-            .route("/colibri/drain/disable", post(drain_disable::<A>));
+            .route("/colibri/drain", get(operation::drain::<P>))
+            .route("/colibri/drain/enable", post(operation::drain_enable::<P>))
+            .route(
+                "/colibri/drain/disable",
+                post(operation::drain_disable::<P>),
+            );
     }
     if options.debug_enabled {
-        router = router
-            .route("/debug", get(debug::<A>))
-            .route("/debug/{conference}", get(debug_conference::<A>))
-            .route("/debug/{conference}/{endpoint}", get(debug_endpoint::<A>));
+        router = router.merge(debug::routes());
     }
     router
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Arc::new(Service {
-            access,
+            process,
             handler,
             options,
+            switches: debug::Switches::default(),
         }))
 }
 
@@ -158,6 +170,16 @@ fn failure(status: StatusCode, text: &str, reason: Option<&str>) -> Response {
         body["reason"] = reason.into();
     }
     (status, Json(body)).into_response()
+}
+
+/// Milliseconds since 1970.
+fn wall_clock_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn not_found() -> Response {
+    failure(StatusCode::NOT_FOUND, "Not found", None)
 }
 
 type ResponseOr<T> = Result<T, Box<Response>>;
@@ -184,250 +206,4 @@ fn json_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Respon
         let text = format!("The body is not JSON: {error}");
         Box::new(failure(StatusCode::BAD_REQUEST, &text, None))
     })
-}
-
-impl<A: ControlAccess> Service<A> {
-    fn carry_out(
-        &self,
-        meeting: Option<&str>,
-        headers: &HeaderMap,
-        body: Result<Bytes, BytesRejection>,
-    ) -> ResponseOr<Response> {
-        let value = json_body(headers, body)?;
-        let request = json::parse(&value, meeting).map_err(|error| {
-            let text = format!("Failed to parse ConferenceModify JSON:{error}");
-            Box::new(failure(StatusCode::BAD_REQUEST, &text, None))
-        })?;
-        let state = self.access.service_state();
-        let answer = self.access.with_control(|control, now| {
-            if meeting.is_some() && control.find_conference(&request.meeting_id).is_none() {
-                return Err((
-                    StatusCode::NOT_FOUND,
-                    Error::ConferenceNotFound(request.meeting_id),
-                ));
-            }
-            self.handler
-                .modify(control, now, state, request)
-                .map_err(|error| (StatusCode::BAD_REQUEST, error))
-        });
-        match answer {
-            Ok(answer) => Ok(Json(json::print(&answer)).into_response()),
-            Err((status, error)) => {
-                let text = format!("Failed to create conference: {error}");
-                Err(Box::new(failure(status, &text, error.reason())))
-            }
-        }
-    }
-}
-
-fn either(result: ResponseOr<Response>) -> Response {
-    result.unwrap_or_else(|error| *error)
-}
-
-async fn create<A: ControlAccess>(
-    State(service): Shared<A>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    either(service.carry_out(None, &headers, body))
-}
-
-async fn modify<A: ControlAccess>(
-    State(service): Shared<A>,
-    Path(meeting): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    either(service.carry_out(Some(&meeting), &headers, body))
-}
-
-async fn not_implemented() -> Response {
-    failure(StatusCode::NOT_IMPLEMENTED, "Not implemented", None)
-}
-
-fn not_found() -> Response {
-    failure(StatusCode::NOT_FOUND, "Not found", None)
-}
-
-async fn show<A: ControlAccess>(
-    State(service): Shared<A>,
-    Path(meeting): Path<String>,
-) -> Response {
-    let known = service.access.with_control(|control, _| {
-        control
-            .find_conference(&MeetingId::from(meeting.as_str()))
-            .is_some()
-    });
-    if known {
-        not_implemented().await
-    } else {
-        not_found()
-    }
-}
-
-async fn dominant_speaker<A: ControlAccess>(
-    State(service): Shared<A>,
-    Path(meeting): Path<String>,
-) -> Response {
-    let described = service.access.with_control(|control, _| {
-        let conference = control.find_conference(&MeetingId::from(meeting.as_str()))?;
-        let id = |key: &EndpointKey| control.endpoint_id(*key).map(EndpointId::as_str);
-        let ids = |keys: &[EndpointKey]| -> Vec<&str> { keys.iter().filter_map(id).collect() };
-        let dominant = control.dominant_speaker(conference);
-        Some(json!({
-            // A string in any case, as existing clients expect.
-            "dominantEndpoint": dominant.as_ref().and_then(id).unwrap_or("null"),
-            "dominantSpeakerIdentification": null,
-            "endpointsBySpeechActivity": ids(control.speech_order(conference)),
-            "endpointsInLastNOrder": ids(control.last_n_order(conference)),
-        }))
-    });
-    described.map_or_else(not_found, |described| Json(described).into_response())
-}
-
-async fn stats<A: ControlAccess>(State(service): Shared<A>) -> Response {
-    let state = service.access.service_state();
-    let mut stats = service.access.with_control(|control, _| {
-        let sizes = |conference| control.endpoint_count(conference);
-        let visitors = |conference: ConferenceKey| {
-            control
-                .endpoints(conference)
-                .filter(|endpoint| control.is_visitor(*endpoint))
-                .count()
-        };
-        let visitors: usize = control.conferences().map(visitors).sum();
-        let endpoints = control.endpoint_count_total();
-        let counters = control.counters();
-        let participants = endpoints.saturating_sub(visitors);
-        json!({
-            "conferences": control.conference_count(),
-            "largest_conference": control.conferences().map(sizes).max().unwrap_or(0),
-            "endpoints": participants,
-            "participants": participants,
-            "visitors": visitors,
-            "local_endpoints": endpoints,
-            "total_conferences_created": counters.conferences_created,
-            "total_participants": counters.endpoints_created,
-            "total_dominant_speaker_changes": counters.dominant_speaker_changes,
-        })
-    });
-    stats["drain"] = state.drain.into();
-    stats["graceful_shutdown"] = state.graceful_shutdown.into();
-    stats["shutting_down"] = state.shutting_down.into();
-    stats["healthy"] = (service.access.health() == Health::Healthy).into();
-    stats["version"] = service.options.version.as_str().into();
-    for (key, value) in service.access.statistics() {
-        stats[key] = value;
-    }
-    Json(stats).into_response()
-}
-
-async fn shutdown<A: ControlAccess>(
-    State(service): Shared<A>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let value = match json_body(&headers, body) {
-        Ok(value) => value,
-        Err(response) => return *response,
-    };
-    let graceful = value.get("graceful-shutdown").and_then(Value::as_bool);
-    let Some(graceful) = graceful else {
-        let text = "Expected boolean for graceful-shutdown";
-        return failure(StatusCode::BAD_REQUEST, text, None);
-    };
-    service.access.shutdown(graceful);
-    StatusCode::OK.into_response()
-}
-
-async fn health<A: ControlAccess>(State(service): Shared<A>) -> Response {
-    match service.access.health() {
-        Health::Healthy => StatusCode::OK.into_response(),
-        Health::Degraded(text) => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
-        Health::Failed(text) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
-    }
-}
-
-async fn version<A: ControlAccess>(State(service): Shared<A>) -> Response {
-    let os = match std::env::consts::OS {
-        "linux" => "Linux",
-        other => other,
-    };
-    Json(json!({
-        "name": service.options.name,
-        "version": service.options.version,
-        "os": os,
-    }))
-    .into_response()
-}
-
-async fn drain<A: ControlAccess>(State(service): Shared<A>) -> Response {
-    let drain = service.access.service_state().drain;
-    Json(json!({ "drain": drain })).into_response()
-}
-
-async fn drain_enable<A: ControlAccess>(State(service): Shared<A>) -> StatusCode {
-    service.access.set_drain(true);
-    StatusCode::OK
-}
-
-async fn drain_disable<A: ControlAccess>(State(service): Shared<A>) -> StatusCode {
-    service.access.set_drain(false);
-    StatusCode::OK
-}
-
-async fn debug<A: ControlAccess>(State(service): Shared<A>) -> Response {
-    let state = service.access.service_state();
-    let mut debug = service
-        .access
-        .with_control(|control, _| control.debug_json(None, None));
-    let shutdown = match state {
-        ServiceState {
-            shutting_down: true,
-            ..
-        } => "SHUTTING_DOWN",
-        ServiceState {
-            graceful_shutdown: true,
-            ..
-        } => "GRACEFUL_SHUTDOWN",
-        _ => "RUNNING",
-    };
-    debug["shutdown_state"] = shutdown.into();
-    debug["drain"] = state.drain.into();
-    debug["health"] = match service.access.health() {
-        Health::Healthy => json!({ "success": true, "message": null }),
-        Health::Degraded(text) | Health::Failed(text) => {
-            json!({ "success": false, "message": text })
-        }
-    };
-    Json(debug).into_response()
-}
-
-fn local_conference(control: &Control, id: &str) -> Option<ConferenceKey> {
-    control
-        .conferences()
-        .find(|conference| control.local_id(*conference) == id)
-}
-
-async fn debug_conference<A: ControlAccess>(
-    State(service): Shared<A>,
-    Path(conference): Path<String>,
-) -> Response {
-    let described = service.access.with_control(|control, _| {
-        let conference = local_conference(control, &conference)?;
-        Some(control.debug_json(Some(conference), None))
-    });
-    described.map_or_else(not_found, |described| Json(described).into_response())
-}
-
-async fn debug_endpoint<A: ControlAccess>(
-    State(service): Shared<A>,
-    Path((conference, endpoint)): Path<(String, String)>,
-) -> Response {
-    let described = service.access.with_control(|control, _| {
-        let conference = local_conference(control, &conference)?;
-        let endpoint = control.find_endpoint(conference, &EndpointId::from(endpoint.as_str()))?;
-        Some(control.debug_json(Some(conference), Some(endpoint)))
-    });
-    described.map_or_else(not_found, |described| Json(described).into_response())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use causeway_bridge::control::ControlAccess;
 use causeway_bridge::control::api::{
     ConferenceOptions, ControlError, EndpointOptions, NewSource, RemoteTransport, RestartOutcome,
 };
@@ -9,7 +10,6 @@ use causeway_bridge::ids::{ConferenceKey, EndpointKey, MeetingId};
 use causeway_bridge::media::MediaFormats;
 
 use super::sfu::{Created, Sfu};
-use crate::access::ControlAccess;
 
 /// The [`Sfu`] of whatever gives access to a control plane.
 pub struct OnControl<A>(pub Arc<A>);

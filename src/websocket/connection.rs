@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use causeway_bridge::control::ControlAccess;
 use causeway_bridge::limits::MAX_MESSAGE_BYTES;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -15,7 +16,6 @@ use tracing::debug;
 use super::WebSocketOptions;
 use super::limits::{CONTROL_FRAMES_PER_SECOND, GOODBYE, LINGER};
 use super::registry::{Counters, Next, Registration, WebSockets};
-use crate::access::ControlAccess;
 
 /// Why a socket ends.
 #[derive(Debug)]

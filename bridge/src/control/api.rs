@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, SourceName, WorkerId};
-use crate::media::{EncodingDescription, MediaKind, VideoType};
+use crate::media::{EncodingDescription, MediaFormats, MediaKind, VideoType};
 use crate::messages::{Command, PoolCommand};
 use crate::transport::ice::Credentials;
 use crate::transport::secure::{Fingerprint, Setup};
@@ -81,6 +81,27 @@ pub struct NewSource {
     pub encodings: Vec<EncodingDescription>,
     /// Synthetic audio.
     pub synthetic: bool,
+}
+
+impl NewSource {
+    /// All its SSRCs, those of retransmissions included.
+    pub(super) fn ssrcs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.encodings
+            .iter()
+            .flat_map(|encoding| [Some(encoding.ssrc), encoding.rtx_ssrc])
+            .flatten()
+    }
+}
+
+/// What of an endpoint shall change, to be checked before it is changed. Absent parts stay as they are.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct EndpointChange<'a> {
+    /// For [`Control::add_formats`](super::Control::add_formats).
+    pub formats: Option<&'a MediaFormats>,
+    /// For [`Control::set_sources`](super::Control::set_sources).
+    pub sources: Option<&'a [NewSource]>,
+    /// For [`Control::set_remote_transport`](super::Control::set_remote_transport).
+    pub remote: Option<&'a RemoteTransport>,
 }
 
 /// A change of an endpoint's remote transport. Absent parts stay as they are.

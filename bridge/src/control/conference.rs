@@ -11,8 +11,8 @@ use super::api::{ConferenceOptions, ControlError, NewSource};
 use crate::allocation::{SenderConstraints, SpeechOrder};
 use crate::channel::FanOutBudget;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceKey, SourceName, WorkerId};
-use crate::limits::{MAX_ENCODINGS, MAX_ID_BYTES, MAX_INACTIVE_ABSENT, MAX_SSRCS_PER_ENDPOINT};
-use crate::media::{MediaKind, SourceDescription};
+use crate::limits::MAX_INACTIVE_ABSENT;
+use crate::media::SourceDescription;
 use crate::messages::ConferenceSetup;
 use crate::time::Time;
 
@@ -26,6 +26,8 @@ pub(super) struct Conference {
     pub(super) span: Span,
     pub(super) options: ConferenceOptions,
     pub(super) created: Time,
+    /// Shown to collectors of statistics.
+    pub(super) rtcstats: bool,
     pub(super) audio_ssrc: u32,
     pub(super) video_ssrc: u32,
     /// Worker that detects its dominant speaker; has a shard for as long as the conference lives.
@@ -71,6 +73,7 @@ impl Conference {
             span,
             options,
             created: now,
+            rtcstats: true,
             audio_ssrc,
             video_ssrc,
             home,
@@ -151,73 +154,27 @@ impl Conference {
         self.owners.contains_key(&source)
     }
 
-    /// Whether `endpoint` may have these sources in place of what it has: within the limits, nothing
-    /// twice, and nothing that belongs to somebody else (T31, T33).
-    pub(super) fn check_sources(
+    /// Whether `endpoint`, or a new one, may have these sources in place of what it has: nothing that belongs to
+    /// somebody else (T33).
+    pub(super) fn check_owners(
         &self,
-        endpoint: EndpointKey,
+        endpoint: Option<EndpointKey>,
         sources: &[NewSource],
     ) -> Result<(), ControlError> {
-        let mut ssrcs = BTreeSet::new();
-        let mut names = BTreeSet::new();
+        let foreign = |owner: Option<&EndpointKey>| owner.is_some() && owner != endpoint.as_ref();
         for source in sources {
-            let name = source.name.as_str();
-            if name.is_empty() || name.len() > MAX_ID_BYTES {
-                return Err(ControlError::Invalid(
-                    "A source name is empty or longer than 256 bytes",
-                ));
-            }
-            if !names.insert(name) {
-                return Err(ControlError::Invalid("A source name occurs twice"));
-            }
-            if self
-                .names
-                .get(&source.name)
-                .is_some_and(|owner| *owner != endpoint)
-            {
+            if foreign(self.names.get(&source.name)) {
                 return Err(ControlError::Invalid(
                     "A source name belongs to another endpoint of the conference",
                 ));
             }
-            match source.encodings.len() {
-                0 => return Err(ControlError::Invalid("A source has no SSRC")),
-                1 => {}
-                _ if source.kind == MediaKind::Audio => {
-                    return Err(ControlError::Invalid(
-                        "An audio source has more than one encoding",
-                    ));
-                }
-                many if many > MAX_ENCODINGS => {
-                    return Err(ControlError::Limit(
-                        "A source has more than 4 encodings; signal fewer",
-                    ));
-                }
-                _ => {}
-            }
-            for ssrc in source
-                .encodings
-                .iter()
-                .flat_map(|encoding| [Some(encoding.ssrc), encoding.rtx_ssrc])
-                .flatten()
-            {
-                if ssrcs.len() >= MAX_SSRCS_PER_ENDPOINT {
-                    return Err(ControlError::Limit(
-                        "The endpoint has more than 64 SSRCs; remove sources before adding others",
-                    ));
-                }
-                if !ssrcs.insert(ssrc) {
-                    return Err(ControlError::Invalid("An SSRC occurs twice"));
-                }
+            for ssrc in source.ssrcs() {
                 if ssrc == self.audio_ssrc || ssrc == self.video_ssrc {
                     return Err(ControlError::Invalid(
                         "An SSRC is the bridge's own; choose another",
                     ));
                 }
-                if self
-                    .ssrcs
-                    .get(&ssrc)
-                    .is_some_and(|owner| *owner != endpoint)
-                {
+                if foreign(self.ssrcs.get(&ssrc)) {
                     return Err(ControlError::Invalid(
                         "An SSRC belongs to another endpoint of the conference",
                     ));

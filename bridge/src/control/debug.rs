@@ -2,97 +2,100 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Control;
 use super::channel_state::Transport;
 use super::conference::Conference;
 use super::endpoint::Endpoint;
-use crate::ids::{ConferenceKey, EndpointKey, SourceName};
+use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceName};
 use crate::media::MediaKind;
 use crate::time::Time;
 
+/// How much to tell, and in which time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DebugView {
+    /// Everything rather than an overview.
+    pub full: bool,
+    /// Milliseconds since 1970 at which the bridge's clock showed zero.
+    pub epoch_ms: u64,
+}
+
 impl Control {
-    /// What is known about all conferences, one of them, or one endpoint: ids, counts, states. `null` if it
-    /// does not exist.
-    ///
-    /// Without a conference each is listed with its numbers only; with one its endpoints are described.
-    pub fn debug_json(
+    /// What is known about a conference (rest-and-stats spec §2.8): ids, counts, states; of its endpoints all or only
+    /// one. `null` if the conference does not exist.
+    pub fn debug_conference(
         &self,
-        conference: Option<ConferenceKey>,
-        endpoint: Option<EndpointKey>,
+        conference: ConferenceKey,
+        only: Option<&EndpointId>,
+        view: DebugView,
     ) -> Value {
-        if let Some(key) = endpoint {
-            let endpoint = self.endpoints.get(&key);
-            return endpoint
-                .filter(|endpoint| {
-                    conference.is_none_or(|conference| conference == endpoint.conference)
-                })
-                .map_or(Value::Null, |endpoint| self.describe_endpoint(endpoint));
-        }
-        if let Some(key) = conference {
-            return self
-                .conferences
-                .get(&key)
-                .map_or(Value::Null, |conference| self.describe(conference, true));
-        }
-        let conferences: serde_json::Map<String, Value> = self
-            .conferences
-            .values()
-            .map(|conference| {
-                (
-                    self.local_id(conference.key),
-                    self.describe(conference, false),
-                )
+        let Some(conference) = self.conferences.get(&conference) else {
+            return Value::Null;
+        };
+        let endpoints = conference
+            .members
+            .iter()
+            .filter(|(id, _)| only.is_none_or(|only| only == *id))
+            .filter_map(|(id, key)| Some((id, self.endpoints.get(key)?)));
+        let endpoints: Map<String, Value> = endpoints
+            .map(|(id, endpoint)| {
+                let described = if view.full {
+                    self.describe_endpoint(endpoint)
+                } else {
+                    json!(endpoint.options.stats_id)
+                };
+                (id.as_str().to_owned(), described)
             })
             .collect();
-        json!({
-            "conference_count": self.conferences.len(),
-            "endpoint_count": self.endpoints.len(),
-            "endpoints_per_worker": self.loads,
-            "conferences": conferences,
-        })
+        let mut described = json!({
+            "id": self.local_id(conference.key),
+            "rtcstatsEnabled": conference.rtcstats,
+        });
+        if let Some(name) = &conference.options.name {
+            described["name"] = name.as_str().into();
+        }
+        described["meeting_id"] = conference.options.meeting_id.as_str().into();
+        if view.full {
+            self.describe_fully(conference, view.epoch_ms, &mut described);
+        }
+        described["endpoints"] = Value::Object(endpoints);
+        described["relays"] = json!({});
+        described
     }
 
-    fn describe(&self, conference: &Conference, with_endpoints: bool) -> Value {
-        let ids = |keys: &[EndpointKey]| -> Vec<&str> {
-            keys.iter()
-                .filter_map(|key| self.endpoint_id(*key))
-                .map(|id| id.as_str())
-                .collect()
-        };
+    fn describe_fully(&self, conference: &Conference, epoch_ms: u64, described: &mut Value) {
+        let id = |key: &EndpointKey| self.endpoint_id(*key).map(EndpointId::as_str);
+        let ids = |keys: &[EndpointKey]| -> Vec<&str> { keys.iter().filter_map(id).collect() };
         let shards: BTreeMap<String, usize> = conference
             .shards
             .iter()
             .map(|(worker, count)| (worker.0.to_string(), *count))
             .collect();
-        let mut described = json!({
-            "id": self.local_id(conference.key),
-            "meeting_id": conference.options.meeting_id.as_str(),
-            "name": conference.options.name,
-            "created_ms": conference.created.as_millis(),
-            "home_worker": conference.home.0,
-            "endpoints_per_worker": shards,
-            "endpoint_count": conference.members.len(),
-            "silence": conference.silence,
-        });
-        if with_endpoints {
-            let endpoints: serde_json::Map<String, Value> = conference
-                .members
-                .iter()
-                .filter_map(|(id, key)| {
-                    Some((
-                        id.as_str().to_owned(),
-                        self.describe_endpoint(self.endpoints.get(key)?),
-                    ))
-                })
-                .collect();
-            described["recent_speakers"] = json!(ids(conference.speech.recent_speakers()));
-            described["order"] = json!(ids(&conference.order));
-            described["inactive"] = conference.inactive.iter().map(|id| id.as_str()).collect();
-            described["endpoints"] = Value::Object(endpoints);
-        }
-        described
+        described["expired"] = false.into();
+        described["creation_time"] = (epoch_ms + conference.created.as_millis()).into();
+        described["speech_activity"] = self.speech_activity(conference.key);
+        described["recent_speakers"] = json!(ids(conference.speech.recent_speakers()));
+        described["silence"] = conference.silence.into();
+        described["inactive"] = conference.inactive.iter().map(|id| id.as_str()).collect();
+        described["home_worker"] = conference.home.0.into();
+        described["endpoints_per_worker"] = json!(shards);
+    }
+
+    /// Who speaks, and who spoke last: `dominantEndpoint` is a text in any case, as existing clients expect. `null` if
+    /// the conference does not exist.
+    pub fn speech_activity(&self, conference: ConferenceKey) -> Value {
+        let Some(conference) = self.conferences.get(&conference) else {
+            return Value::Null;
+        };
+        let id = |key: &EndpointKey| self.endpoint_id(*key).map(EndpointId::as_str);
+        let ids = |keys: &[EndpointKey]| -> Vec<&str> { keys.iter().filter_map(id).collect() };
+        json!({
+            "dominantEndpoint": conference.speech.dominant().as_ref().and_then(id).unwrap_or("null"),
+            "dominantSpeakerIdentification": null,
+            "endpointsBySpeechActivity": ids(conference.speech.by_speech()),
+            "endpointsInLastNOrder": ids(conference.speech.last_n_order()),
+        })
     }
 
     fn describe_endpoint(&self, endpoint: &Endpoint) -> Value {

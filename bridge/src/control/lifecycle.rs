@@ -12,7 +12,6 @@ use super::endpoint::{Endpoint, ForceMute};
 use super::transport_state::TransportState;
 use super::{Control, Timer, worker};
 use crate::ids::{ConferenceKey, EndpointKey, WorkerId};
-use crate::limits::{MAX_CONFERENCES, MAX_ENDPOINTS, MAX_ID_BYTES};
 use crate::media::EndpointSources;
 use crate::messages::{Command, PoolCommand};
 use crate::time::Time;
@@ -32,15 +31,7 @@ impl Control {
         now: Time,
         options: ConferenceOptions,
     ) -> Result<ConferenceKey, ControlError> {
-        check_id(options.meeting_id.as_str(), |_| true)?;
-        if self.meetings.contains_key(&options.meeting_id) {
-            return Err(ControlError::ConferenceExists(options.meeting_id));
-        }
-        if self.conferences.len() >= MAX_CONFERENCES {
-            return Err(ControlError::Limit(
-                "The bridge has its maximum of 10000 conferences; use another bridge",
-            ));
-        }
+        self.check_new_conference(&options)?;
         let key = loop {
             let key = ConferenceKey(self.random.u64());
             if !self.conferences.contains_key(&key) {
@@ -68,6 +59,13 @@ impl Control {
         Ok(key)
     }
 
+    /// Whether a conference is shown to collectors of statistics; it is unless this says otherwise.
+    pub fn set_rtcstats(&mut self, conference: ConferenceKey, enabled: bool) {
+        if let Some(conference) = self.conferences.get_mut(&conference) {
+            conference.rtcstats = enabled;
+        }
+    }
+
     /// Ends a conference with all its endpoints; nothing happens if it does not exist.
     pub fn expire_conference(&mut self, _now: Time, conference: ConferenceKey) {
         self.remove_conference(conference, 1001, "endpoint closed");
@@ -84,18 +82,11 @@ impl Control {
         conference: ConferenceKey,
         options: EndpointOptions,
     ) -> Result<EndpointKey, ControlError> {
-        let Some(conference) = self.conferences.get_mut(&conference) else {
-            return Err(ControlError::NoConference);
-        };
-        check_id(options.id.as_str(), is_url_safe)?;
-        if conference.members.contains_key(&options.id) {
-            return Err(ControlError::EndpointExists(options.id));
-        }
-        if self.endpoints.len() >= MAX_ENDPOINTS {
-            return Err(ControlError::Limit(
-                "The bridge has its maximum of 20000 endpoints; use another bridge",
-            ));
-        }
+        self.check_new_endpoint(Some(conference), &options)?;
+        let conference = self
+            .conferences
+            .get_mut(&conference)
+            .ok_or(ControlError::NoConference)?;
 
         self.last_endpoint += 1;
         let key = EndpointKey(self.last_endpoint);
@@ -369,24 +360,4 @@ impl Control {
             endpoint.id().clone(),
         ));
     }
-}
-
-fn check_id(id: &str, allowed: impl Fn(char) -> bool) -> Result<(), ControlError> {
-    if id.is_empty() || id.len() > MAX_ID_BYTES {
-        return Err(ControlError::Invalid(
-            "An id is empty or longer than 256 bytes",
-        ));
-    }
-    if !id.chars().all(allowed) {
-        return Err(ControlError::Invalid(
-            "An id has characters that do not fit into a URL",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a character of an id may stand in the path of a URL as it is (RFC 3986 `pchar`, and RFC 3987's
-/// letters).
-fn is_url_safe(character: char) -> bool {
-    character.is_alphanumeric() || "-._~!$&'()*+,;=:@".contains(character)
 }

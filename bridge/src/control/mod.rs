@@ -14,12 +14,15 @@
 //!
 //! # Where things are
 //!
-//! `lifecycle` and `signaling` have the operations that Colibri2 is made of, `messaging` the bridge channel,
+//! `lifecycle` and `signaling` have the operations that Colibri2 is made of, `checks` says beforehand whether they
+//! would be refused, `messaging` the bridge channel,
 //! `events` what workers and the handshake pool report, `expiry` the timers.
 
 pub mod api;
 
+mod access;
 mod channel_state;
+mod checks;
 mod conference;
 mod debug;
 mod endpoint;
@@ -34,6 +37,9 @@ mod transport_state;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::access::ControlAccess;
+pub use self::debug::DebugView;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

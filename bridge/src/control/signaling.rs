@@ -8,19 +8,18 @@ use std::sync::Arc;
 use tracing::{debug, info};
 
 use super::Control;
-use super::api::{ControlError, LocalTransport, NewSource, RemoteTransport, RestartOutcome};
+use super::api::{
+    ControlError, EndpointChange, LocalTransport, NewSource, RemoteTransport, RestartOutcome,
+};
 use super::endpoint::ForceMute;
 use super::transport_state::{IceState, RemoteIceUse};
 use crate::ids::{EndpointKey, SourceKey};
-use crate::limits::{MAX_FINGERPRINTS, MAX_ICE_CREDENTIAL_BYTES, MAX_REMOTE_CANDIDATES};
+use crate::limits::MAX_REMOTE_CANDIDATES;
 use crate::media::{EndpointSources, Extension, ExtensionMap, MediaFormats, SourceDescription};
 use crate::messages::{Command, PoolCommand, RemoteIce};
 use crate::time::Time;
 use crate::transport::ice::Credentials;
 use crate::transport::secure::Setup;
-
-/// Longest digest of a fingerprint: SHA-512.
-const MAX_DIGEST: usize = 64;
 
 impl Control {
     /// Merges formats into those that an endpoint has: a payload type number and an extension get their
@@ -72,33 +71,17 @@ impl Control {
         endpoint: EndpointKey,
         mut remote: RemoteTransport,
     ) -> Result<(), ControlError> {
+        self.check_change(
+            endpoint,
+            &EndpointChange {
+                remote: Some(&remote),
+                ..EndpointChange::default()
+            },
+        )?;
         let endpoint = self
             .endpoints
             .get_mut(&endpoint)
             .ok_or(ControlError::NoEndpoint)?;
-        if let Some(credentials) = &remote.credentials {
-            let bounded = |text: &str| !text.is_empty() && text.len() <= MAX_ICE_CREDENTIAL_BYTES;
-            if !bounded(&credentials.ufrag) || !bounded(&credentials.password) {
-                return Err(ControlError::Invalid(
-                    "The ICE ufrag or password is empty or longer than 256 characters",
-                ));
-            }
-        }
-        if remote.fingerprints.len() > MAX_FINGERPRINTS {
-            return Err(ControlError::Limit(
-                "The transport has more than 8 fingerprints; signal those in use",
-            ));
-        }
-        if remote
-            .fingerprints
-            .iter()
-            .any(|print| print.digest.is_empty() || print.digest.len() > MAX_DIGEST)
-        {
-            return Err(ControlError::Invalid(
-                "A fingerprint has no digest or one longer than 64 bytes",
-            ));
-        }
-
         match remote.setup {
             Some(Setup::ActPass) => {
                 info!(parent: &endpoint.span, "remote setup actpass ignored: the peer must choose");
@@ -155,6 +138,13 @@ impl Control {
         endpoint: EndpointKey,
         sources: Vec<NewSource>,
     ) -> Result<(), ControlError> {
+        self.check_change(
+            endpoint,
+            &EndpointChange {
+                sources: Some(&sources),
+                ..EndpointChange::default()
+            },
+        )?;
         let endpoint = self
             .endpoints
             .get_mut(&endpoint)
@@ -163,10 +153,6 @@ impl Control {
             .conferences
             .get_mut(&endpoint.conference)
             .ok_or(ControlError::NoConference)?;
-        if endpoint.options.visitor && !sources.is_empty() {
-            return Err(ControlError::VisitorSources(endpoint.id().clone()));
-        }
-        conference.check_sources(endpoint.key, &sources)?;
 
         let old = Arc::clone(&endpoint.sources);
         let new: Vec<SourceDescription> = sources
@@ -293,7 +279,11 @@ impl Control {
     }
 }
 
-fn merge_formats(known: &MediaFormats, new: MediaFormats) -> Result<MediaFormats, ControlError> {
+/// What an endpoint has after formats were merged in.
+pub(super) fn merge_formats(
+    known: &MediaFormats,
+    new: MediaFormats,
+) -> Result<MediaFormats, ControlError> {
     let mut merged = known.clone();
     for format in new.payload_types {
         if format.number > 127 {

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use mio::{Poll, Waker};
 
 use crate::config::BridgeConfig;
-use crate::control::Control;
 use crate::control::api::Environment;
 use crate::control::api::{ControlOutput, Notice};
+use crate::control::{Control, ControlAccess};
 use crate::ids::{EndpointKey, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, PoolCommand};
@@ -212,12 +212,6 @@ impl Bridge {
         self.0.shared.clock
     }
 
-    /// Runs `f` on the control plane and carries out what it asks for. Requests are served in the order in which
-    /// they get here.
-    pub fn with_control<R>(&self, f: impl FnOnce(&mut Control, Time) -> R) -> R {
-        self.0.with_control(f)
-    }
-
     /// What each worker last reported, at most about a second old.
     pub fn stats(&self) -> Vec<WorkerStats> {
         let workers = (0..self.workers()).map(|worker| WorkerId(worker as u8));
@@ -256,6 +250,12 @@ impl Bridge {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+impl ControlAccess for Bridge {
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.0.with_control(work)
     }
 }
 

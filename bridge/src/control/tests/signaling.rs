@@ -1,6 +1,9 @@
 //! Conferences, endpoints, formats, transports, sources.
 
+use serde_json::json;
+
 use super::*;
+use crate::control::DebugView;
 use crate::limits::{MAX_CONFERENCES, MAX_SSRCS_PER_ENDPOINT};
 use crate::media::{Codec, Extension, Feedback, MediaFormats, PayloadType};
 use crate::transport::ice::{Credentials, worker_of_ufrag};
@@ -710,15 +713,23 @@ fn t63_debug_output_has_no_secrets() {
         r#"{"colibriClass":"EndpointMessage","to":"","msgPayload":"a secret"}"#,
     );
     let transport = world.control.local_transport(a).unwrap();
-    let endpoint = world.control.debug_json(Some(conference), Some(a));
+    let view = |full| DebugView {
+        full,
+        epoch_ms: 1_000_000,
+    };
+    let describe = |only: Option<&str>, full| {
+        let only = only.map(EndpointId::from);
+        world
+            .control
+            .debug_conference(conference, only.as_ref(), view(full))
+    };
+    let full = describe(Some("a"), true);
+    let endpoint = &full["endpoints"]["a"];
     assert_eq!(endpoint["channel"]["received_counts"]["EndpointMessage"], 1);
     assert_eq!(endpoint["transport"]["remote_address"], "198.51.100.9:4000");
-    assert_eq!(world.control.debug_json(None, None)["endpoint_count"], 1);
-    for view in [
-        world.control.debug_json(None, None),
-        world.control.debug_json(Some(conference), None),
-        endpoint,
-    ] {
+    assert_eq!(describe(None, false)["endpoints"], json!({ "a": null }));
+    assert_eq!(describe(Some("z"), true)["endpoints"], json!({}));
+    for view in [describe(None, false), describe(None, true), full] {
         let text = view.to_string();
         for secret in [
             &*transport.websocket_password,
@@ -729,7 +740,9 @@ fn t63_debug_output_has_no_secrets() {
         }
     }
     assert_eq!(
-        world.control.debug_json(Some(ConferenceKey(1)), Some(a)),
+        world
+            .control
+            .debug_conference(ConferenceKey(1), None, view(true)),
         Value::Null
     );
 }

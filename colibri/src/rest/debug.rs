@@ -1,0 +1,139 @@
+//! `/debug…` (rest-and-stats spec §2.8).
+
+mod features;
+
+pub(super) use self::features::Switches;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use causeway_bridge::control::{Control, DebugView};
+use causeway_bridge::ids::{ConferenceKey, EndpointId};
+use causeway_bridge::time::Time;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Health, Process, Service, Shared, wall_clock_ms};
+use crate::handler::ServiceState;
+
+/// Everything below `/debug`, and where it was in the past.
+pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
+    Router::new()
+        .route("/debug", get(bridge::<P>))
+        .route("/debug/{conference}", get(conference::<P>))
+        .route("/debug/{conference}/{endpoint}", get(endpoint::<P>))
+        .route("/colibri/debug", get(moved))
+        .route("/colibri/debug/{*rest}", get(moved))
+        .merge(features::routes())
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    full: Option<bool>,
+}
+
+/// The wall clock when the bridge's clock showed zero, for times in answers.
+fn epoch_ms(now: Time) -> u64 {
+    wall_clock_ms().saturating_sub(now.as_millis())
+}
+
+/// What every answer begins with.
+fn frame<P: Process>(service: &Service<P>, conferences: Value) -> Map<String, Value> {
+    let state = service.process.service_state();
+    let shutdown = match state {
+        ServiceState {
+            shutting_down: true,
+            ..
+        } => "SHUTTING_DOWN",
+        ServiceState {
+            graceful_shutdown: true,
+            ..
+        } => "GRACEFUL_SHUTDOWN",
+        _ => "RUNNING",
+    };
+    let mut frame = Map::new();
+    frame.insert("shutdown_state".into(), shutdown.into());
+    frame.insert("drain".into(), state.drain.into());
+    frame.insert("time".into(), wall_clock_ms().into());
+    frame.insert("conferences".into(), conferences);
+    frame
+}
+
+async fn bridge<P: Process>(
+    State(service): Shared<P>,
+    Query(wanted): Query<Wanted>,
+) -> Json<Value> {
+    let conferences = service.process.with_control(|control, now| {
+        let view = DebugView {
+            full: wanted.full.unwrap_or(false),
+            epoch_ms: epoch_ms(now),
+        };
+        let described = control.conferences().map(|conference| {
+            let described = control.debug_conference(conference, None, view);
+            (control.local_id(conference), described)
+        });
+        described.collect::<Map<_, _>>()
+    });
+    let mut answer = frame(&service, Value::Object(conferences));
+    let (success, hard, message) = match service.process.health() {
+        Health::Healthy => (true, true, Value::Null),
+        Health::Degraded(text) => (false, false, text.into()),
+        Health::Failed(text) => (false, true, text.into()),
+    };
+    let health = json!({ "success": success, "hardFailure": hard, "responseCode": null, "message": message });
+    answer.insert("health".into(), health);
+    Json(Value::Object(answer))
+}
+
+fn find(control: &Control, id: &str) -> Option<ConferenceKey> {
+    control
+        .conferences()
+        .find(|conference| control.local_id(*conference) == id)
+}
+
+/// Describes one conference, of its endpoints perhaps only one. What does not exist is the text `null`.
+fn describe<P: Process>(
+    service: &Service<P>,
+    id: &str,
+    endpoint: Option<&EndpointId>,
+    wanted: &Wanted,
+) -> Json<Value> {
+    let described = service.process.with_control(|control, now| {
+        let view = DebugView {
+            full: wanted.full.unwrap_or(true),
+            epoch_ms: epoch_ms(now),
+        };
+        Some(control.debug_conference(find(control, id)?, endpoint, view))
+    });
+    let described = described.unwrap_or_else(|| "null".into());
+    Json(Value::Object(frame(service, json!({ id: described }))))
+}
+
+async fn conference<P: Process>(
+    State(service): Shared<P>,
+    Path(conference): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Json<Value> {
+    describe(&service, &conference, None, &wanted)
+}
+
+async fn endpoint<P: Process>(
+    State(service): Shared<P>,
+    Path((conference, endpoint)): Path<(String, String)>,
+    Query(wanted): Query<Wanted>,
+) -> Json<Value> {
+    let endpoint = EndpointId::from(endpoint.as_str());
+    describe(&service, &conference, Some(&endpoint), &wanted)
+}
+
+/// `/colibri/debug…` is `/debug…` now.
+async fn moved(uri: Uri) -> Response {
+    let target = uri.path_and_query().map_or("/debug", |all| all.as_str());
+    let target = target.strip_prefix("/colibri").unwrap_or("/debug");
+    let location = [(header::LOCATION, target.to_owned())];
+    (StatusCode::MOVED_PERMANENTLY, location).into_response()
+}

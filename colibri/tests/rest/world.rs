@@ -1,0 +1,174 @@
+//! A control plane behind the routes, without network and threads.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use causeway_bridge::config::BridgeConfig;
+use causeway_bridge::control::api::{ControlOutput, Environment};
+use causeway_bridge::control::{Control, ControlAccess, DebugView};
+use causeway_bridge::ids::EndpointKey;
+use causeway_bridge::messages::Event;
+use causeway_bridge::random::Random;
+use causeway_bridge::time::Time;
+use causeway_bridge::transport::secure::Fingerprint;
+use causeway_colibri::{
+    Handler, HandlerOptions, Process, RestOptions, ServiceState, WebsocketUrls, router,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub struct Bridge {
+    control: Mutex<Control>,
+    outputs: Mutex<Vec<ControlOutput>>,
+    state: Mutex<ServiceState>,
+}
+
+impl ControlAccess for Bridge {
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        let mut control = self.control.lock().unwrap();
+        let result = work(&mut control, Time::from_millis(1_000));
+        let outputs = std::iter::from_fn(|| control.poll_output());
+        self.outputs.lock().unwrap().extend(outputs);
+        result
+    }
+}
+
+impl Process for Bridge {
+    fn service_state(&self) -> ServiceState {
+        *self.state.lock().unwrap()
+    }
+
+    fn set_drain(&self, drain: bool) {
+        self.state.lock().unwrap().drain = drain;
+    }
+
+    fn shutdown(&self, graceful: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.graceful_shutdown |= graceful;
+        state.shutting_down |= !graceful;
+    }
+}
+
+pub struct World {
+    pub bridge: Arc<Bridge>,
+    router: axum::Router,
+}
+
+impl World {
+    pub fn new(sctp: bool, options: RestOptions) -> World {
+        World::with(sctp, options, BridgeConfig::default())
+    }
+
+    pub fn with(sctp: bool, options: RestOptions, config: BridgeConfig) -> World {
+        let env = Environment {
+            workers: 1,
+            pool_threads: 1,
+            locals: vec!["10.77.0.1:10000".parse().unwrap()],
+            fingerprint: Fingerprint {
+                hash: "sha-256".into(),
+                digest: vec![0xA7; 32],
+            },
+        };
+        let config = Arc::new(config);
+        let bridge = Arc::new(Bridge {
+            control: Mutex::new(Control::new(config, env, Random::from_seed(1))),
+            outputs: Mutex::default(),
+            state: Mutex::default(),
+        });
+        let handler = Handler::new(HandlerOptions {
+            sctp,
+            websockets: Some(WebsocketUrls {
+                domains: vec!["127.0.0.1:9090".into()],
+                tls: false,
+                server_id: "jvb1".into(),
+            }),
+        });
+        World {
+            router: router(Arc::clone(&bridge), handler, options),
+            bridge,
+        }
+    }
+
+    pub fn enabled(sctp: bool) -> World {
+        let options = RestOptions {
+            rest_enabled: true,
+            shutdown_enabled: true,
+            ..RestOptions::default()
+        };
+        World::new(sctp, options)
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        kind: Option<&str>,
+        body: &str,
+    ) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 22).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// What workers and others were told since the last call.
+    pub fn take_outputs(&self) -> Vec<ControlOutput> {
+        std::mem::take(&mut *self.bridge.outputs.lock().unwrap())
+    }
+
+    /// Everything that the control plane knows and counted, and how much it told others.
+    pub fn state(&self) -> String {
+        let view = DebugView {
+            full: true,
+            epoch_ms: 0,
+        };
+        let model = self.bridge.with_control(|control, _| {
+            let conferences: Vec<Value> = control
+                .conferences()
+                .map(|conference| control.debug_conference(conference, None, view))
+                .collect();
+            format!("{conferences:?} {:?}", control.counters())
+        });
+        format!("{model} {}", self.bridge.outputs.lock().unwrap().len())
+    }
+
+    /// Tells the control plane what a worker or the handshake pool reports.
+    pub fn event(&self, event: Event) {
+        self.bridge
+            .with_control(|control, now| control.handle_event(now, event));
+    }
+
+    /// The key of an endpoint that exists.
+    pub fn key(&self, meeting: &str, endpoint: &str) -> EndpointKey {
+        self.bridge.with_control(|control, _| {
+            let conference = control.find_conference(&meeting.into()).unwrap();
+            control.find_endpoint(conference, &endpoint.into()).unwrap()
+        })
+    }
+
+    /// Sends JSON, and answers with what came back.
+    pub async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let kind = Some("application/json");
+        self.send(method, path, kind, &body.to_string()).await
+    }
+
+    /// Changes conference `m1`.
+    pub async fn patch(&self, body: Value) -> (u16, Value) {
+        self.json("PATCH", "/colibri/v2/conferences/m1", body).await
+    }
+
+    /// Changes one endpoint of conference `m1`.
+    pub async fn endpoint(&self, endpoint: Value) -> (u16, Value) {
+        self.patch(json!({ "endpoints": [endpoint] })).await
+    }
+
+    pub async fn post(&self, body: Value) -> (u16, Value) {
+        self.json("POST", "/colibri/v2/conferences", body).await
+    }
+}
