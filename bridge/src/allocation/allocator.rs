@@ -214,13 +214,16 @@ impl Allocator {
     }
 
     /// Improves targets in rounds until nothing changes (§7.6); whether that oversends.
+    ///
+    /// A round that costs nothing is not the last one: in streams without temporal layers the assumed ones cost as
+    /// much as the encoding, and the next encoding comes after them.
     fn distribute(&mut self, config: &AllocationConfig, bandwidth: Option<Bitrate>) -> bool {
         let bandwidth = bandwidth.unwrap_or(Bitrate::INFINITE);
         let max_oversend = signed(config.max_oversend);
         let mut remaining = signed(bandwidth);
         let mut oversending = false;
         loop {
-            let before = remaining;
+            let mut changed = false;
             for (position, search) in self.searches.iter_mut().enumerate() {
                 let layers = self
                     .layers
@@ -230,13 +233,15 @@ impl Allocator {
                     continue;
                 }
                 let oversend = (position == 0).then_some(max_oversend);
+                let before = search.target;
                 remaining = remaining.saturating_sub(search.improve(layers, remaining, oversend));
                 oversending |= remaining < 0;
+                changed |= search.target != before;
                 if search.on_stage && search.target < search.candidates.preferred {
                     break;
                 }
             }
-            if remaining == before {
+            if !changed {
                 return oversending;
             }
         }

@@ -458,6 +458,21 @@ fn allocation_case_28_a_better_layer_that_costs_less_is_taken() {
     assert_eq!(world.shown(600), "720/30");
 }
 
+/// Firefox and others send no temporal layers: all that are assumed cost as much as the encoding. The loop must not
+/// take the free step from one of them to the next for the last one (§7.6, where the reference stops).
+#[test]
+fn a_camera_without_temporal_layers_gets_all_its_encodings() {
+    let mut world = World::new("A", default_height(720));
+    world.source("A").layers = with_bitrates(
+        initial_layers(3),
+        &[150, 150, 150, 500, 500, 500, 2000, 2000, 2000],
+    );
+    assert_eq!(world.shown(100), "–");
+    assert_eq!(world.shown(400), "180/30");
+    assert_eq!(world.shown(600), "360/30");
+    assert_eq!(world.shown(2100), "720/30");
+}
+
 #[test]
 fn allocation_case_29_layers_without_bitrate_need_a_little_bandwidth() {
     let mut world = World::new("A", default_height(720));
