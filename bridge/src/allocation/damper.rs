@@ -16,9 +16,11 @@ use crate::units::Bitrate;
 /// Window at first.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Window after a layer was lost that had been gained.
-const AFTER_FLAP: Duration = Duration::from_secs(12);
+const AFTER_FLAP: Duration = Duration::from_secs(10);
 /// Window at most.
-const LONGEST: Duration = Duration::from_secs(48);
+const LONGEST: Duration = Duration::from_secs(20);
+/// What is not shown at all for lack of bandwidth waits no longer than this.
+const SUSPENDED: Duration = Duration::from_secs(8);
 /// A layer that is lost within this time after a gain was gained too early.
 const FLAP: Duration = Duration::from_secs(30);
 /// Quiet time that halves the window.
@@ -102,6 +104,13 @@ impl Damper {
             self.estimates.pop_front();
         }
         self.estimates.front().map_or(estimate, |(_, least)| *least)
+    }
+
+    /// What may be allocated instead if some source is not shown at all otherwise.
+    pub fn bandwidth_for_suspended(&self, now: Time) -> Option<Bitrate> {
+        let recent = |(at, _): &&(Time, Bitrate)| now.since(*at) < SUSPENDED;
+        let least = self.estimates.iter().find(recent).or(self.estimates.back());
+        least.map(|(_, least)| *least)
     }
 
     /// Whether the last [`Damper::bandwidth`] was less than the estimate: then it is worth asking again soon.
@@ -259,6 +268,19 @@ mod tests {
         }
         receiver.lives(300, 1_000 * SECOND);
         assert_eq!(receiver.damper.window, SHORTEST);
+    }
+
+    #[test]
+    fn what_is_not_shown_at_all_waits_less() {
+        let mut receiver = Receiver::new();
+        for _ in 0..4 {
+            receiver.lives(380, 8 * SECOND);
+            receiver.lives(520, 8 * SECOND);
+        }
+        receiver.lives(100, 2 * SECOND);
+        assert_eq!(receiver.lives(155, 9 * SECOND), -1);
+        let suspended = receiver.damper.bandwidth_for_suspended(receiver.now);
+        assert_eq!(suspended, Some(kbps(155)));
     }
 
     #[test]

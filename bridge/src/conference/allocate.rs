@@ -171,7 +171,14 @@ impl Shard {
                 }
             })
             .collect();
-        let allocation = allocate(config, &endpoint.receiver.settings, &views, bandwidth);
+        let settings = &endpoint.receiver.settings;
+        let mut allocation = allocate(config, settings, &views, bandwidth);
+        let damped =
+            settings.assumed_bandwidth().is_none() && endpoint.receiver.damper.is_holding();
+        if allocation.has_suspended && damped {
+            let bandwidth = endpoint.receiver.damper.bandwidth_for_suspended(cx.now);
+            allocation = allocate(config, settings, &views, bandwidth);
+        }
 
         let constraints: Vec<(SourceKey, i32)> = allocation
             .entries
