@@ -152,8 +152,8 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     let sockets = websocket::WebSockets::new();
     let (host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
     let sctp = config.bridge.transport.sctp;
-    let bridge =
-        Bridge::start(config.bridge.clone(), host).map_err(|error| other(error.to_string()))?;
+    let bridge = Bridge::start(config.bridge.clone(), host.clone())
+        .map_err(|error| other(error.to_string()))?;
     // Conferences that end are logged by the bridge; nobody else waits for the news here.
     tokio::spawn(async move { while notices.recv().await.is_some() {} });
 
@@ -230,6 +230,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     let ended = tokio::select! {
         signal = signalled() => Ended::Signal(signal),
         () = access.shut_down() => Ended::Asked,
+        thread = host.failure() => return Err(other(failure(&thread))),
     };
     tracing::info!("Videobridge is shutting down NOW");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -237,6 +238,13 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         .await
         .map_err(|error| other(error.to_string()))?;
     Ok(ended)
+}
+
+/// What the log says when the bridge can not go on.
+pub fn failure(thread: &str) -> String {
+    format!(
+        "{thread} ended by an internal error, and the process with it: its service manager starts it again"
+    )
 }
 
 async fn listen(server: &HttpServer, name: &str) -> Result<TcpListener, String> {

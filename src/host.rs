@@ -5,7 +5,7 @@ use std::sync::Arc;
 use causeway_bridge::control::api::Notice;
 use causeway_bridge::ids::EndpointKey;
 use causeway_bridge::net::Host;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::websocket::WebSockets;
 
@@ -13,6 +13,7 @@ use crate::websocket::WebSockets;
 pub struct DaemonHost {
     notices: mpsc::UnboundedSender<Notice>,
     sockets: Arc<WebSockets>,
+    failed: watch::Sender<Option<String>>,
 }
 
 impl DaemonHost {
@@ -20,7 +21,22 @@ impl DaemonHost {
     /// how many exist.
     pub fn new(sockets: Arc<WebSockets>) -> (Arc<DaemonHost>, mpsc::UnboundedReceiver<Notice>) {
         let (notices, receiver) = mpsc::unbounded_channel();
-        (Arc::new(DaemonHost { notices, sockets }), receiver)
+        let host = DaemonHost {
+            notices,
+            sockets,
+            failed: watch::Sender::new(None),
+        };
+        (Arc::new(host), receiver)
+    }
+
+    /// Resolves when a thread of the bridge has ended by a defect, with its name.
+    pub async fn failure(&self) -> String {
+        let mut failed = self.failed.subscribe();
+        match failed.wait_for(Option::is_some).await {
+            Ok(thread) => thread.clone().unwrap_or_default(),
+            // The sender is ours and lives.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -31,6 +47,10 @@ impl Host for DaemonHost {
 
     fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str) {
         self.sockets.close(endpoint, code, reason);
+    }
+
+    fn failed(&self, thread: &str) {
+        self.failed.send_replace(Some(thread.to_owned()));
     }
 
     fn notice(&self, notice: &Notice) {

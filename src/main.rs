@@ -122,7 +122,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
 
     let sockets = websocket::WebSockets::new();
     let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
-    let bridge = Bridge::start(config, daemon_host).map_err(|error| error.to_string())?;
+    let bridge = Bridge::start(config, daemon_host.clone()).map_err(|error| error.to_string())?;
     let access = Arc::new(bridge.clone());
     let listener = TcpListener::bind(cli.http).await.map_err(|error| {
         format!(
@@ -158,6 +158,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     tokio::select! {
         outcome = served => outcome.map_err(|error| error.to_string())?,
         // Open websockets do not hold up the end.
+        thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
         () = async { signalled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
     }
     tracing::info!(participants = demo.participants(), "stopping");

@@ -16,6 +16,7 @@ use crate::limits::MAX_SSRCS_PER_ENDPOINT;
 use crate::media::{EndpointSources, MediaFormats, MediaKind, SourceDescription, VideoType};
 use crate::messages::EndpointSetup;
 use crate::time::Time;
+use crate::transport::secure::Fingerprint;
 
 /// An endpoint: what was signaled, what its client told, and what workers reported.
 pub(super) struct Endpoint {
@@ -31,6 +32,8 @@ pub(super) struct Endpoint {
     pub(super) created: Time,
     /// Authenticated traffic or consent, the latest known.
     pub(super) last_activity: Option<Time>,
+    /// Of the certificate that it was told.
+    pub(super) fingerprint: Fingerprint,
     pub(super) transport: TransportState,
     pub(super) websocket_password: Arc<str>,
     pub(super) channel: ChannelState,

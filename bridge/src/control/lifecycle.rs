@@ -101,6 +101,7 @@ impl Control {
             pool: usize::try_from(key.0 % self.env.pool_threads as u64).unwrap_or(0),
             created: now,
             last_activity: None,
+            fingerprint: self.env.fingerprint.clone(),
             transport: TransportState::new(credentials),
             websocket_password: self.random.alphanumeric(WEBSOCKET_PASSWORD).into(),
             channel: ChannelState::new(now),

@@ -50,10 +50,11 @@ use self::endpoint::Endpoint;
 use self::output::Outputs;
 use crate::config::BridgeConfig;
 use crate::ids::{ConferenceKey, EndpointKey, MeetingId, WorkerId};
-use crate::messages::Command;
+use crate::messages::{Command, PoolCommand};
 use crate::random::Random;
 use crate::stats::WorkerStats;
 use crate::time::Time;
+use crate::transport::secure::Certificate;
 
 /// The model of all conferences of this bridge.
 pub struct Control {
@@ -160,6 +161,16 @@ impl Control {
             counters: ControlCounters::default(),
             stats: BTreeMap::new(),
         }
+    }
+
+    /// Endpoints created from now on get this certificate; earlier ones keep theirs (media-plane spec §1.9).
+    pub fn renew_certificate(&mut self, certificate: &Arc<Certificate>) {
+        // In one queue with the commands that open endpoints, so each gets what its fingerprint says.
+        for thread in 0..self.env.pool_threads {
+            let command = PoolCommand::Certificate(Arc::clone(certificate));
+            self.outputs.pool(thread, command);
+        }
+        self.env.fingerprint = certificate.fingerprint().clone();
     }
 
     /// The next thing to do, in order.

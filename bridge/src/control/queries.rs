@@ -87,7 +87,7 @@ impl Control {
         let allow_private = endpoint.options.private_addresses;
         Some(LocalTransport {
             credentials: endpoint.transport.credentials().clone(),
-            fingerprint: self.env.fingerprint.clone(),
+            fingerprint: endpoint.fingerprint.clone(),
             setup: endpoint.transport.local_setup(),
             candidates: local_candidates(&self.config.ice, &self.env.locals, allow_private),
             ice_generation: None,

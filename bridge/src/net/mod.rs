@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -50,6 +51,9 @@ pub trait Host: Send + Sync {
     fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str);
     /// Something happened that an embedder may want to know.
     fn notice(&self, notice: &Notice);
+    /// A thread of the bridge ended by a defect, named like `worker-0`; called on that thread. What it served is gone, and the
+    /// bridge can not be mended: end the process, so that participants are moved and it starts anew (T80).
+    fn failed(&self, thread: &str);
 }
 
 /// A host without websockets.
@@ -60,6 +64,7 @@ impl Host for NoHost {
     fn websocket_send(&self, _: EndpointKey, _: Arc<str>) {}
     fn websocket_close(&self, _: EndpointKey, _: u16, _: &'static str) {}
     fn notice(&self, _: &Notice) {}
+    fn failed(&self, _: &str) {}
 }
 
 /// A running bridge. Dropping the last handle stops it.
@@ -83,6 +88,8 @@ struct State {
 
 /// Commands kept for a worker whose queue is full; beyond this the worker is taken for dead and they are dropped.
 const MAX_WAITING: usize = 1 << 17;
+/// When a certificate that could not be made is tried again. The old one is valid for days.
+const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 /// Period of statistics.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -167,7 +174,8 @@ impl Bridge {
                 gro,
             };
             thread.register().map_err(BindError::Thread)?;
-            threads.push(spawn(format!("worker-{index}"), move || thread.run())?);
+            let name = format!("worker-{index}");
+            threads.push(spawn(name, Arc::clone(&host), move || thread.run())?);
         }
         for (index, receiver) in pool_receivers.into_iter().enumerate() {
             let pool_config = PoolConfig {
@@ -177,7 +185,8 @@ impl Bridge {
             };
             let pool = Pool::new(pool_config, clock.origin(), random.fork());
             let shared = Arc::clone(&shared);
-            threads.push(spawn(format!("handshake-{index}"), move || {
+            let name = format!("handshake-{index}");
+            threads.push(spawn(name, Arc::clone(&host), move || {
                 run_pool(pool, &receiver, &shared)
             })?);
         }
@@ -190,7 +199,8 @@ impl Bridge {
             threads: Mutex::new(Vec::new()),
         });
         let weak = Arc::downgrade(&inner);
-        threads.push(spawn("control".into(), move || {
+        let host = Arc::clone(&inner.host);
+        threads.push(spawn("control".into(), host, move || {
             run_control(&weak, &event_receiver)
         })?);
         *lock(&inner.threads) = threads;
@@ -315,7 +325,16 @@ impl Inner {
 
     fn send_until_taken(&self, worker: WorkerId) {
         let mut command = Command::Stop;
+        let ended = |inbox: &Inbox| inbox.ended.load(Ordering::Acquire);
         while let Err(refused) = self.shared.send_command(worker, command) {
+            if self
+                .shared
+                .workers
+                .get(usize::from(worker.0))
+                .is_none_or(ended)
+            {
+                return;
+            }
             command = refused;
             std::thread::yield_now();
         }
@@ -336,6 +355,7 @@ impl Drop for Inner {
 /// Feeds events and time to the control plane until the bridge is gone.
 fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
     let mut next_stats = Time::ZERO;
+    let mut renewal = Time::ZERO + Certificate::MAX_AGE;
     let mut wait = Duration::ZERO;
     loop {
         let first = match events.recv_timeout(wait) {
@@ -362,6 +382,9 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
             next_stats = now + STATS_INTERVAL;
             state.control.collect_stats();
         }
+        if now >= renewal {
+            renewal = now + renew_certificate(&mut state.control);
+        }
         bridge.dispatch(&mut state);
         let stuck = state.waiting.iter().any(|waiting| !waiting.is_empty());
         let deadline = state
@@ -374,6 +397,20 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
         } else {
             (deadline - now).min(STATS_INTERVAL)
         };
+    }
+}
+
+/// Gives endpoints that come from now on a new certificate; the time until the next one is due.
+fn renew_certificate(control: &mut Control) -> Duration {
+    match Certificate::generate(std::time::SystemTime::now()) {
+        Ok(certificate) => {
+            control.renew_certificate(&Arc::new(certificate));
+            Certificate::MAX_AGE
+        }
+        Err(error) => {
+            tracing::error!(%error, "the certificate stays in use and is renewed later");
+            RENEWAL_RETRY
+        }
     }
 }
 
@@ -428,10 +465,21 @@ fn run_pool(mut pool: Pool, commands: &Receiver<PoolCommand>, shared: &Shared) {
     }
 }
 
-fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BindError> {
+fn spawn(
+    name: String,
+    host: Arc<dyn Host>,
+    f: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, BindError> {
+    let thread = name.clone();
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(f)).is_err() {
+            tracing::error!(thread, "a thread of the bridge ended by an internal error");
+            host.failed(&thread);
+        }
+    };
     std::thread::Builder::new()
         .name(name)
-        .spawn(body)
+        .spawn(guarded)
         .map_err(BindError::Thread)
 }
 
@@ -470,5 +518,34 @@ mod tests {
         assert_eq!(bridge.stalled(Duration::from_secs(600)), []);
         bridge.stop();
         assert_eq!(bridge.stalled(Duration::ZERO), [WorkerId(0)]);
+    }
+
+    #[derive(Default)]
+    struct Obituary(Mutex<Vec<String>>);
+
+    impl Host for Obituary {
+        fn websocket_send(&self, _: EndpointKey, _: Arc<str>) {}
+        fn websocket_close(&self, _: EndpointKey, _: u16, _: &'static str) {}
+        fn notice(&self, _: &Notice) {}
+        fn failed(&self, thread: &str) {
+            lock(&self.0).push(thread.to_owned());
+        }
+    }
+
+    #[test]
+    fn t80_the_host_learns_of_a_thread_that_ends_by_a_defect() {
+        let host = Arc::new(Obituary::default());
+        let threads = [
+            spawn(
+                "worker-7".into(),
+                Arc::clone(&host) as Arc<dyn Host>,
+                || panic!("on purpose"),
+            ),
+            spawn("worker-8".into(), Arc::clone(&host) as Arc<dyn Host>, || {}),
+        ];
+        for thread in threads {
+            thread.unwrap().join().unwrap();
+        }
+        assert_eq!(*lock(&host.0), ["worker-7"]);
     }
 }

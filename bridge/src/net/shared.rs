@@ -42,6 +42,8 @@ pub(super) struct Inbox {
     pub sleeping: AtomicBool,
     /// When its last turn began, in µs of the shared clock.
     turn: AtomicU64,
+    /// The worker takes nothing any more.
+    pub ended: AtomicBool,
 }
 
 impl Inbox {
@@ -52,6 +54,7 @@ impl Inbox {
             waker,
             sleeping: AtomicBool::new(false),
             turn: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
         }
     }
 

@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::os::fd::AsRawFd;
 
-use super::shared::Shared;
+use super::shared::{Inbox, Shared};
 use super::sys::{ReceiveBatch, SendBatch};
 use crate::counters::Counter;
 use crate::ids::{Path, SocketId};
@@ -34,6 +34,15 @@ pub(super) struct WorkerThread {
     pub gro: bool,
 }
 
+/// Tells others that the worker is gone, however it ends.
+struct End<'a>(&'a Inbox);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
 impl WorkerThread {
     pub fn register(&self) -> std::io::Result<()> {
         for (index, socket) in self.sockets.iter().enumerate() {
@@ -54,6 +63,7 @@ impl WorkerThread {
         let mut readable = vec![true; self.sockets.len()];
         let shared = Arc::clone(&self.shared);
         let inbox = &shared.workers[usize::from(id.0)];
+        let _end = End(inbox);
         let mut stop = false;
         while !stop {
             let timeout = self.sleep_time(&readable);

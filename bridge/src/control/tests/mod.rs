@@ -93,6 +93,7 @@ impl World {
                     PoolCommand::Remote { endpoint, .. } => {
                         assert_eq!(self.pool.get(endpoint), Some(thread))
                     }
+                    PoolCommand::Certificate(_) => {}
                     other => panic!("unexpected {other:?}"),
                 },
                 ControlOutput::WebSocket(endpoint, text) => {

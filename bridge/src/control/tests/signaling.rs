@@ -7,6 +7,7 @@ use crate::control::DebugView;
 use crate::limits::{MAX_CONFERENCES, MAX_SSRCS_PER_ENDPOINT};
 use crate::media::{Codec, Extension, Feedback, MediaFormats, PayloadType};
 use crate::transport::ice::{Credentials, worker_of_ufrag};
+use crate::transport::secure::Certificate;
 
 #[test]
 fn the_control_plane_may_live_behind_a_lock_of_any_thread() {
@@ -745,4 +746,33 @@ fn t63_debug_output_has_no_secrets() {
             .debug_conference(ConferenceKey(1), None, view(true)),
         Value::Null
     );
+}
+
+#[test]
+fn media_plane_case_36_a_new_certificate_is_told_to_new_endpoints_only() {
+    let mut world = World::new();
+    let conference = world.conference("m1");
+    let early = world.endpoint(conference, "aaaaaaaa");
+    let told =
+        |world: &World, endpoint| world.control.local_transport(endpoint).unwrap().fingerprint;
+    let old = told(&world, early);
+
+    let certificate = Arc::new(Certificate::generate(std::time::SystemTime::now()).unwrap());
+    world.take();
+    world.control.renew_certificate(&certificate);
+    let late = world.endpoint(conference, "bbbbbbbb");
+
+    assert_eq!(told(&world, early), old);
+    assert_eq!(&told(&world, late), certificate.fingerprint());
+    // Each thread of the pool has it before it opens the endpoint.
+    let pool: Vec<_> = world
+        .take()
+        .into_iter()
+        .filter_map(|output| match output {
+            ControlOutput::Pool(_, PoolCommand::Certificate(_)) => Some("certificate"),
+            ControlOutput::Pool(_, PoolCommand::Open { .. }) => Some("open"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pool, ["certificate", "certificate", "open"]);
 }
