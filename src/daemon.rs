@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::config::{ConfigError, DaemonConfig, HttpServer};
 use crate::host::DaemonHost;
+use crate::http;
 use crate::signals::ended;
 use crate::websocket;
 
@@ -210,11 +211,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<(),
         };
         let app = websocket::router(Arc::clone(&access), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the public HTTP server ended");
-            }
-        });
+        tokio::spawn(http::serve(listener, app));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     tokio::select! {

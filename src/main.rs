@@ -6,6 +6,7 @@ mod config;
 mod daemon;
 mod demo;
 mod host;
+mod http;
 mod signals;
 mod websocket;
 
@@ -126,11 +127,9 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
 
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
-    let served = axum::serve(listener, app).with_graceful_shutdown(ended());
     tokio::select! {
-        outcome = served => outcome.map_err(|error| error.to_string())?,
-        // Open websockets do not hold up the end.
-        () = async { ended().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
+        () = http::serve(listener, app) => {}
+        () = ended() => {}
     }
     tracing::info!(participants = demo.participants(), "stopping");
     tokio::task::spawn_blocking(move || bridge.stop())
