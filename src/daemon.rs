@@ -18,7 +18,7 @@ use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
 use crate::signals::{Signal, signalled};
-use crate::{watchdog, websocket};
+use crate::{http, watchdog, websocket};
 
 /// Why the daemon did not start or ended.
 pub enum DaemonError {
@@ -217,11 +217,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         };
         let app = websocket::router(Arc::clone(&access), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the public HTTP server ended");
-            }
-        });
+        tokio::spawn(http::serve(listener, app));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     // An error means that no service manager asked for it.

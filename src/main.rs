@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod host;
+mod http;
 mod logging;
 mod signals;
 mod watchdog;
@@ -152,14 +153,10 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
 
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
-    let served = axum::serve(listener, app).with_graceful_shutdown(async {
-        signalled().await;
-    });
     tokio::select! {
-        outcome = served => outcome.map_err(|error| error.to_string())?,
-        // Open websockets do not hold up the end.
+        () = http::serve(listener, app) => {}
+        _ = signalled() => {}
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
-        () = async { signalled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => {}
     }
     tracing::info!(participants = demo.participants(), "stopping");
     tokio::task::spawn_blocking(move || bridge.stop())

@@ -1,0 +1,144 @@
+//! The accept loop of the HTTP servers that strangers reach.
+//!
+//! Until a socket has become a websocket nobody knows who is behind it (T55). So it has little time for
+//! its headers and for everything else, the headers are short, and each source address may hold only a
+//! share of the sockets: whoever fills its share takes nothing from others.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+#[cfg(test)]
+mod tests;
+
+/// Bounds of an HTTP server. A socket that became a websocket no longer counts.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Bytes that are read before a request's headers must have ended.
+    pub const MAX_HEADER_BYTES: usize = 8 << 10;
+    /// Headers of a request.
+    pub const MAX_HEADERS: usize = 64;
+    /// Time for the headers of a request, also for the next one of a kept connection.
+    pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+    /// A connection is not kept for further requests beyond this age.
+    pub const MAX_AGE: Duration = Duration::from_secs(60);
+    /// Sockets in total.
+    pub const MAX_SOCKETS: usize = 1_024;
+    /// Sockets of one IPv4 /24 or IPv6 /56.
+    pub const MAX_SOCKETS_PER_SOURCE: usize = 64;
+}
+
+/// Serves `app` on what `listener` accepts, for ever.
+///
+/// Loopback addresses are exempt from the share of a source: there a reverse proxy speaks for everybody.
+pub async fn serve<L>(mut listener: L, app: Router)
+where
+    L: Listener<Addr = SocketAddr>,
+{
+    let sockets = Arc::new(Sockets::default());
+    loop {
+        let (io, peer) = listener.accept().await;
+        let Some(seat) = Sockets::admit(&sockets, peer.ip()) else {
+            tracing::debug!(%peer, "refused a connection: too many open");
+            continue;
+        };
+        let app = app.clone();
+        tokio::spawn(async move {
+            converse(io, app).await;
+            drop(seat);
+        });
+    }
+}
+
+/// Answers the requests of one socket, until it ends or becomes a websocket.
+async fn converse<I>(io: I, app: Router)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_TIMEOUT)
+        .max_headers(limits::MAX_HEADERS)
+        .max_buf_size(limits::MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(app))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    // Errors are the peer's: it left, or was told what is wrong.
+    if timeout(limits::MAX_AGE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(limits::HEADER_TIMEOUT, connection).await;
+    }
+}
+
+/// The network that counts as one source: IPv4 /24 or IPv6 /56.
+fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (!0 << 8)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (!0 << 72)).into(),
+    }
+}
+
+/// Open sockets by source.
+#[derive(Default)]
+struct Sockets(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    total: usize,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+impl Sockets {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Counting does not panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat for a socket from `ip`; `None` if all or its share are taken.
+    fn admit(this: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+        let source = source(ip);
+        let mut counts = this.lock();
+        let held = counts.by_source.get(&source).copied().unwrap_or(0);
+        let share_taken = held >= limits::MAX_SOCKETS_PER_SOURCE && !source_is_exempt(ip);
+        if counts.total >= limits::MAX_SOCKETS || share_taken {
+            return None;
+        }
+        counts.total += 1;
+        counts.by_source.insert(source, held + 1);
+        let sockets = Arc::clone(this);
+        Some(Seat { sockets, source })
+    }
+}
+
+fn source_is_exempt(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// The place of one socket, free again when dropped.
+struct Seat {
+    sockets: Arc<Sockets>,
+    source: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.sockets.lock();
+        counts.total -= 1;
+        if let Some(held) = counts.by_source.get_mut(&self.source) {
+            *held -= 1;
+            if *held == 0 {
+                counts.by_source.remove(&self.source);
+            }
+        }
+    }
+}
