@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
-use crate::signals::{Signal, signalled};
+use crate::signals::{Signal, Signals};
 use crate::{http, watchdog, websocket};
 
 /// Why the daemon did not start or ended.
@@ -131,6 +131,7 @@ impl Access {
 /// Runs the daemon until a signal or a shutdown over REST ends it.
 pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<Ended, DaemonError> {
     let other = |error: String| DaemonError::Other(error);
+    let mut signals = Signals::listen().map_err(other)?;
     if config.bridge.net.bind.is_empty() {
         config.bridge.net.bind = addresses::to_bind(&config.addresses)
             .map_err(|error| other(error.to_string()))?
@@ -224,7 +225,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tokio::spawn(watchdog::run(bridge.clone()));
     let ended = tokio::select! {
-        signal = signalled() => Ended::Signal(signal),
+        signal = signals.next() => Ended::Signal(signal),
         () = access.shut_down() => Ended::Asked,
         thread = host.failure() => return Err(other(failure(&thread))),
     };

@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command, LogFormat};
 use crate::config::Sources;
 use crate::daemon::{DaemonError, Ended};
 use crate::host::DaemonHost;
-use crate::signals::signalled;
+use crate::signals::Signals;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -107,6 +107,7 @@ fn main() -> ExitCode {
 
 /// The bridge with its demo, until a signal ends it.
 async fn run_demo(cli: &Cli) -> Result<(), String> {
+    let mut signals = Signals::listen()?;
     let mut config = BridgeConfig::default();
     config.net.bind = if cli.udp.is_empty() {
         vec![([127, 0, 0, 1], config.net.port).into()]
@@ -155,7 +156,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     tokio::select! {
         () = http::serve(listener, app) => {}
-        _ = signalled() => {}
+        _ = signals.next() => {}
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
     }
     tracing::info!(participants = demo.participants(), "stopping");

@@ -1,6 +1,6 @@
 //! Signals that end the process.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 /// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,20 +24,35 @@ impl Signal {
     }
 }
 
-/// Resolves at the first of these signals.
-pub async fn signalled() -> Signal {
-    let streams = (
-        signal(SignalKind::hangup()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
-    let (Ok(mut hangup), Ok(mut interrupt), Ok(mut terminate)) = streams else {
-        tracing::error!("can not listen for signals: they end the process at once");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = hangup.recv() => Signal::Hangup,
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
+/// Listens for them from its creation on: until then they end the process at once.
+pub struct Signals {
+    hangup: unix::Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    /// Begins to listen. Needs a runtime.
+    ///
+    /// # Errors
+    /// The system refuses; the text says so.
+    pub fn listen() -> Result<Signals, String> {
+        let listen = |kind: SignalKind| {
+            signal(kind).map_err(|error| format!("can not listen for signals: {error}"))
+        };
+        Ok(Signals {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next signal.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Hangup,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+        }
     }
 }
