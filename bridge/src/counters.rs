@@ -95,6 +95,8 @@ counters! {
     KeyframeRequestsOut,
     /// Keyframe requests received or made by projections.
     KeyframeRequestsIn,
+    /// Keyframe requests dropped: a receiver sends too many.
+    KeyframeRequestsDenied,
     /// Datagrams handed to another worker.
     HandedOver,
     /// Conferences ended by a panic.

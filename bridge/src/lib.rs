@@ -31,6 +31,7 @@ pub mod speech;
 pub mod srtp;
 pub mod stats;
 pub mod time;
+pub mod token_bucket;
 pub mod transport;
 pub mod units;
 pub mod wire;

@@ -129,15 +129,15 @@ pub const MAX_DATA_CHANNELS: usize = 1;
 /// Incoming messages that wait per endpoint (bridge-channel §2.4).
 pub const MESSAGE_QUEUE: usize = 50;
 /// Messages per second and sender, and burst (T54).
-pub const MESSAGES_PER_SECOND: u32 = 50;
+pub const MESSAGES_PER_SECOND: u64 = 50;
 /// Burst of messages per sender (T54).
-pub const MESSAGE_BURST: u32 = 100;
+pub const MESSAGE_BURST: u64 = 100;
 /// Bytes of messages per second and sender (T54).
-pub const MESSAGE_BYTES_PER_SECOND: u32 = 64 << 10;
+pub const MESSAGE_BYTES_PER_SECOND: u64 = 64 << 10;
 /// Burst of bytes of messages per sender (T54).
-pub const MESSAGE_BYTES_BURST: u32 = 256 << 10;
+pub const MESSAGE_BYTES_BURST: u64 = 256 << 10;
 /// Bytes per second that a conference may spend on forwarding messages, receivers counted (T54).
-pub const FAN_OUT_BYTES_PER_SECOND: u32 = 10 << 20;
+pub const FAN_OUT_BYTES_PER_SECOND: u64 = 10 << 20;
 /// SCTP send buffer per association, bytes (T50).
 pub const SCTP_SEND_BUFFER: usize = 1 << 20;
 /// SCTP receive window per association, bytes (T50).
@@ -164,7 +164,7 @@ pub const SCTP_MAX_BACKOFF: Duration = Duration::from_secs(3);
 pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
 /// The part of the forwarding budget of a conference that one sender may use, so that a flooder does not
 /// silence the others (T54).
-pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u32 = FAN_OUT_BYTES_PER_SECOND / 2;
+pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u64 = FAN_OUT_BYTES_PER_SECOND / 2;
 
 // ---- media --------------------------------------------------------------------------------------
 
@@ -233,3 +233,7 @@ pub const CACHE_AGE: Duration = Duration::from_millis(1_500);
 pub const RETRANSMISSION_DIVISOR: u64 = 4;
 /// Burst of retransmissions per receiver, packets of full size (T45).
 pub const RETRANSMISSION_BURST: u64 = 100;
+/// Keyframe requests of one receiver per second, for all sources together (T44).
+pub const KEYFRAME_REQUESTS_PER_SECOND: u64 = 10;
+/// The same at once: a receiver that joins asks for each of its sources.
+pub const KEYFRAME_REQUEST_BURST: u64 = 50;

@@ -17,7 +17,7 @@ use std::fmt;
 use crate::ids::{EndpointId, SourceName};
 use crate::media::VideoType;
 
-pub use budget::{Admission, FanOutBudget, MessageBudget, TokenBucket};
+pub use budget::{Admission, FanOutBudget, MessageBudget};
 pub use client::{ClientMessage, ForwardedBody};
 pub use queue::MessageQueue;
 pub use server::ServerMessage;

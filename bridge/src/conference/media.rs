@@ -78,14 +78,8 @@ impl Shard {
             MediaKind::Video => self.fan_out_video(cx, source, &packet),
         }
         if local {
-            for shard in &self.setup.shards {
-                if *shard != self.worker {
-                    cx.tell_worker(
-                        *shard,
-                        RingMessage::Media(self.setup.key, Arc::clone(&packet)),
-                    );
-                }
-            }
+            let conference = self.setup.key;
+            self.tell_other_shards(cx, || RingMessage::Media(conference, Arc::clone(&packet)));
         }
         cx.buffers.recycle(packet);
     }
@@ -397,25 +391,9 @@ impl Shard {
             return;
         };
         cx.count(Counter::KeyframeRequestsIn);
-        if source.local_owner.is_some() {
-            source.keyframes.request(cx.now, requester);
-            self.poll_keyframe_request(cx, index);
-            return;
-        }
-        // The requester here is limited like at the owner, so that a ring is not filled with one wish per packet.
+        // The requester is limited here also if the owner is elsewhere, so that a ring is not filled with one wish per packet.
         source.keyframes.request(cx.now, requester);
-        if source.keyframes.poll(cx.now, None) {
-            let key = source.key;
-            let requester = requester.unwrap_or(EndpointKey(0));
-            for shard in &self.setup.shards {
-                if *shard != self.worker {
-                    cx.tell_worker(
-                        *shard,
-                        RingMessage::Keyframe(self.setup.key, key, requester),
-                    );
-                }
-            }
-        }
+        self.poll_keyframe_request(cx, index, requester);
     }
 
     /// Another worker's receiver needs a keyframe.
@@ -456,26 +434,25 @@ impl Shard {
             .map(|(index, _)| index)
             .collect();
         for index in due {
-            self.poll_keyframe_request(cx, index);
+            self.poll_keyframe_request(cx, index, None);
         }
     }
 
-    fn poll_keyframe_request(&mut self, cx: &mut Context<'_>, index: usize) {
+    /// Asks the owner if it is time, here or on its worker.
+    fn poll_keyframe_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        index: usize,
+        requester: Option<EndpointKey>,
+    ) {
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
         let Some(owner) = source.local_owner else {
-            // Ask again over the ring.
             if source.keyframes.poll(cx.now, None) {
-                let key = source.key;
-                for shard in &self.setup.shards {
-                    if *shard != self.worker {
-                        cx.tell_worker(
-                            *shard,
-                            RingMessage::Keyframe(self.setup.key, key, EndpointKey(0)),
-                        );
-                    }
-                }
+                let (conference, key) = (self.setup.key, source.key);
+                let requester = requester.unwrap_or(EndpointKey(0));
+                self.tell_other_shards(cx, || RingMessage::Keyframe(conference, key, requester));
             }
             return;
         };

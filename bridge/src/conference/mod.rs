@@ -12,7 +12,7 @@ use crate::config::BridgeConfig;
 use crate::endpoint::Endpoint;
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::media::{EndpointSources, MediaFormats, MediaKind, VideoType};
-use crate::messages::{ConferenceSetup, EndpointSetup, Event};
+use crate::messages::{ConferenceSetup, EndpointSetup, Event, RingMessage};
 use crate::random::Random;
 use crate::speech::{DominantSpeaker, Loudness};
 use crate::time::Time;
@@ -60,6 +60,18 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Puts what `message` makes into the ring of each other worker that has a shard of this conference.
+    fn tell_other_shards(&self, cx: &mut Context<'_>, message: impl Fn() -> RingMessage) {
+        for shard in self
+            .setup
+            .shards
+            .iter()
+            .filter(|shard| **shard != self.worker)
+        {
+            cx.tell_worker(*shard, message());
+        }
+    }
+
     pub fn new(
         setup: Arc<ConferenceSetup>,
         config: Arc<BridgeConfig>,

@@ -95,13 +95,18 @@ impl Shard {
 
     /// A PLI or FIR for one of our outgoing SSRCs: to the owner of what is on it.
     fn route_keyframe_request(&mut self, cx: &mut Context<'_>, index: usize, ssrc: u32) {
-        let Some(endpoint) = self.endpoints.get(index) else {
+        let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
         let Some(stream) = endpoint.downlink.video_by_ssrc(ssrc) else {
             return;
         };
         let (source, requester) = (endpoint.downlink.video[stream].source, endpoint.key);
+        // What is denied is answered by the next keyframe that somebody is granted (T44).
+        if !endpoint.receiver.keyframe_requests.take(cx.now, 1, 0) {
+            cx.count(Counter::KeyframeRequestsDenied);
+            return;
+        }
         if let Some(source) = self.by_source.get(&source).copied() {
             self.request_keyframe(cx, source, Some(requester));
         }
@@ -127,20 +132,13 @@ impl Shard {
             arrival: cx.now,
         };
         self.handle_remote_sender_report(source, encoding, report);
-        for shard in &self.setup.shards {
-            if *shard != self.worker {
-                let conference = self.setup.key;
-                cx.tell_worker(
-                    *shard,
-                    RingMessage::SenderReport {
-                        conference,
-                        source,
-                        encoding,
-                        report,
-                    },
-                );
-            }
-        }
+        let conference = self.setup.key;
+        self.tell_other_shards(cx, || RingMessage::SenderReport {
+            conference,
+            source,
+            encoding,
+            report,
+        });
     }
 
     /// A sender report of a source, from here or from the owner's worker.

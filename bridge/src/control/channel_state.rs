@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::channel::{MessageBudget, TokenBucket};
+use crate::channel::MessageBudget;
 use crate::limits::SENDER_FAN_OUT_BYTES_PER_SECOND;
-use crate::time::Time;
+use crate::token_bucket::TokenBucket;
 
 /// The two transports of the bridge channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +38,7 @@ pub(super) struct ChannelState {
 }
 
 impl ChannelState {
-    pub(super) fn new(now: Time) -> ChannelState {
+    pub(super) fn new() -> ChannelState {
         ChannelState {
             websocket: false,
             data_channel: false,
@@ -48,11 +48,10 @@ impl ChannelState {
             sent: BTreeMap::new(),
             malformed: 0,
             over_budget: 0,
-            budget: MessageBudget::new(now),
+            budget: MessageBudget::new(),
             fan_out: TokenBucket::new(
                 SENDER_FAN_OUT_BYTES_PER_SECOND,
                 SENDER_FAN_OUT_BYTES_PER_SECOND,
-                now,
             ),
         }
     }
@@ -114,7 +113,7 @@ mod tests {
 
     #[test]
     fn bridge_channel_case_28_the_channel_that_spoke_last_is_used() {
-        let mut channel = ChannelState::new(Time::ZERO);
+        let mut channel = ChannelState::new();
         assert_eq!(channel.active(), None);
         channel.opened(DataChannel);
         assert_eq!(channel.active(), Some(DataChannel));
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_websocket_serves_while_the_data_channel_is_gone() {
-        let mut channel = ChannelState::new(Time::ZERO);
+        let mut channel = ChannelState::new();
         channel.opened(WebSocket);
         channel.active_on(DataChannel);
         assert_eq!(channel.active(), Some(WebSocket));

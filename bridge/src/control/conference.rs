@@ -87,7 +87,7 @@ impl Conference {
             silence: false,
             constraints: SenderConstraints::default(),
             inactive: BTreeSet::new(),
-            fan_out: FanOutBudget::new(now),
+            fan_out: FanOutBudget::new(),
             warned: None,
         }
     }

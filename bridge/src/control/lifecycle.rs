@@ -104,7 +104,7 @@ impl Control {
             fingerprint: self.env.fingerprint.clone(),
             transport: TransportState::new(credentials),
             websocket_password: self.random.alphanumeric(WEBSOCKET_PASSWORD).into(),
-            channel: ChannelState::new(now),
+            channel: ChannelState::new(),
             formats: Arc::default(),
             sources: Arc::new(EndpointSources {
                 endpoint: key,

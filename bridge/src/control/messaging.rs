@@ -309,7 +309,7 @@ impl Control {
         }
         let text: Arc<str> = body.forward(sender.id()).into();
         let cost = (text.len() as u64).saturating_mul(receivers.len() as u64);
-        if !sender.channel.fan_out.has(now, cost)
+        if sender.channel.fan_out.available(now) < cost
             || !conference.fan_out.admit(now, text.len(), receivers.len())
         {
             self.counters.messages_over_budget += 1;
@@ -319,7 +319,7 @@ impl Control {
             }
             return;
         }
-        sender.channel.fan_out.take(now, cost);
+        sender.channel.fan_out.take(now, cost, 0);
         for receiver in receivers {
             self.deliver(*receiver, class, &text);
         }

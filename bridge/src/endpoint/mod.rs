@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
+use crate::token_bucket::TokenBucket;
 use crate::transport::ice::IceTransport;
 use crate::worker::egress::ChainHint;
 
@@ -46,6 +47,8 @@ pub(crate) struct Receiver {
     pub forwarded: Vec<SourceName>,
     pub estimate: EstimateTrigger,
     pub damper: Damper,
+    /// What its PLIs and FIRs may come to, for all sources together (T44).
+    pub keyframe_requests: TokenBucket,
     pub last_run: Time,
     pub pending: bool,
 }
@@ -147,6 +150,10 @@ impl Endpoint {
                 forwarded: Vec::new(),
                 estimate: EstimateTrigger::default(),
                 damper: Damper::default(),
+                keyframe_requests: TokenBucket::new(
+                    limits::KEYFRAME_REQUESTS_PER_SECOND,
+                    limits::KEYFRAME_REQUEST_BURST,
+                ),
                 last_run: now,
                 pending: true,
             },

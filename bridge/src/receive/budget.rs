@@ -2,57 +2,7 @@
 
 use crate::limits;
 use crate::time::Time;
-
-/// A token bucket: `rate` units per second, and up to `burst` units saved.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenBucket {
-    rate: u64,
-    burst: u64,
-    /// Saved units times 10⁶, so that no fraction is lost.
-    level: u64,
-    updated: Time,
-}
-
-const SCALE: u64 = 1_000_000;
-
-impl TokenBucket {
-    /// A full bucket.
-    pub const fn new(rate: u64, burst: u64) -> TokenBucket {
-        TokenBucket {
-            rate,
-            burst,
-            level: burst.saturating_mul(SCALE),
-            updated: Time::ZERO,
-        }
-    }
-
-    /// Takes `units` if so many are there and at least `reserve` stay behind.
-    pub fn take(&mut self, now: Time, units: u64, reserve: u64) -> bool {
-        self.refill(now);
-        let wanted = units.saturating_add(reserve).saturating_mul(SCALE);
-        if self.level < wanted {
-            return false;
-        }
-        self.level -= units * SCALE;
-        true
-    }
-
-    /// Units that could be taken now.
-    pub fn available(&mut self, now: Time) -> u64 {
-        self.refill(now);
-        self.level / SCALE
-    }
-
-    fn refill(&mut self, now: Time) {
-        let micros = now.as_micros().saturating_sub(self.updated.as_micros());
-        self.updated = self.updated.max(now);
-        let full = self.burst.saturating_mul(SCALE);
-        self.level = self
-            .level
-            .saturating_add(self.rate.saturating_mul(micros))
-            .min(full);
-    }
-}
+use crate::token_bucket::TokenBucket;
 
 /// Layers get a share of the burst each, from the top down; higher ranks are treated alike.
 const RANKS: u64 = 8;
@@ -94,8 +44,8 @@ impl IngressBudget {
     pub fn admit_video(&mut self, now: Time, bytes: usize, rank: u8) -> bool {
         let rank = u64::from(rank).min(RANKS - 1);
         let bits = bytes as u64 * 8;
-        let bits_reserve = self.video_bits.burst / RANKS * rank;
-        let packets_reserve = self.video_packets.burst / RANKS * rank;
+        let bits_reserve = self.video_bits.burst() / RANKS * rank;
+        let packets_reserve = self.video_packets.burst() / RANKS * rank;
         self.video_packets.available(now) > packets_reserve
             && self.video_bits.take(now, bits, bits_reserve)
             && self.video_packets.take(now, 1, packets_reserve)

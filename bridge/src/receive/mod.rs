@@ -23,7 +23,7 @@ mod stream;
 mod twcc;
 
 pub use audio::{AudioGate, AudioVerdict};
-pub use budget::{IngressBudget, TokenBucket};
+pub use budget::IngressBudget;
 pub use keyframes::KeyframeRequester;
 pub use loss::LossWindow;
 pub use nack::NackGenerator;
