@@ -237,3 +237,9 @@ pub const RETRANSMISSION_BURST: u64 = 100;
 pub const KEYFRAME_REQUESTS_PER_SECOND: u64 = 10;
 /// The same at once: a receiver that joins asks for each of its sources.
 pub const KEYFRAME_REQUEST_BURST: u64 = 50;
+/// Datagrams of media that one endpoint may send before its keys are there, which are then held.
+pub const EARLY_MEDIA_PACKETS: usize = 64;
+/// Their bytes at most.
+pub const EARLY_MEDIA_BYTES: usize = 48 << 10;
+/// How long they are held.
+pub const EARLY_MEDIA_HOLD: Duration = Duration::from_secs(1);

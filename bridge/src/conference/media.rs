@@ -14,6 +14,7 @@ use crate::projection::slots::SlotSource;
 use crate::projection::{AudioProjection, Start};
 use crate::speech::{is_routed, wants_audio};
 use crate::time::Time;
+use crate::wire::demux::Class;
 use crate::worker::context::Context;
 use crate::worker::packet::MediaPacket;
 
@@ -35,6 +36,7 @@ impl Shard {
         }
         let Endpoint {
             inbound,
+            early,
             uplink,
             formats,
             ice,
@@ -43,7 +45,9 @@ impl Shard {
             ..
         } = endpoint;
         let Some(inbound) = inbound else {
-            cx.count(Counter::DropNoKeys);
+            if !early.hold(cx.now, Class::Rtp, path, datagram) {
+                cx.count(Counter::DropNoKeys);
+            }
             return;
         };
         let now = cx.now;

@@ -7,6 +7,7 @@ use crate::endpoint::uplink::{REPORT_INTERVAL, Role};
 use crate::ids::{Path, SourceKey};
 use crate::media::MediaKind;
 use crate::messages::{Event, RingMessage, SenderReportClock};
+use crate::wire::demux::Class;
 use crate::wire::rtcp::{self, Compound, Element, ReportBlock};
 use crate::wire::twcc::Feedback;
 use crate::worker::context::Context;
@@ -34,7 +35,9 @@ impl Shard {
             return;
         };
         let Some(inbound) = endpoint.inbound.as_mut() else {
-            cx.count(Counter::DropNoKeys);
+            if !endpoint.early.hold(cx.now, Class::Rtcp, path, datagram) {
+                cx.count(Counter::DropNoKeys);
+            }
             return;
         };
         let mut buffer = [0; crate::limits::PACKET_BUFFER];

@@ -203,11 +203,14 @@ impl Shard {
         let mut inbound = keys.inbound();
         endpoint.uplink.allow_in(&mut inbound);
         endpoint.inbound = Some(inbound);
+        let early = endpoint.early.take(cx.now);
         endpoint.downlink.srtp = Some(keys.outbound());
         endpoint.receiver.pending = true;
         self.allocate = true;
         self.touch(index);
-        let _ = cx;
+        for early in early {
+            self.handle_datagram(cx, index, early.path, early.class, &early.datagram);
+        }
     }
 }
 

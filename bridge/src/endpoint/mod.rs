@@ -23,10 +23,12 @@ use crate::transport::ice::IceTransport;
 use crate::worker::egress::ChainHint;
 
 pub(crate) mod downlink;
+pub(crate) mod early;
 pub mod formats;
 pub(crate) mod uplink;
 
 use self::downlink::Downlink;
+use self::early::EarlyMedia;
 use self::formats::FormatTable;
 use self::uplink::Uplink;
 
@@ -75,6 +77,8 @@ pub(crate) struct Endpoint {
     pub paths: Vec<Path>,
     pub ufrags: Vec<Arc<str>>,
     pub inbound: Option<srtp::Inbound>,
+    /// Media that came before the keys.
+    pub early: EarlyMedia,
     pub formats: FormatTable,
     pub uplink: Uplink,
     pub downlink: Downlink,
@@ -127,6 +131,7 @@ impl Endpoint {
             paths: Vec::new(),
             ufrags: Vec::new(),
             inbound: None,
+            early: EarlyMedia::default(),
             formats: FormatTable::default(),
             uplink: Uplink::new(&config.audio),
             downlink: Downlink {

@@ -11,6 +11,7 @@ use crate::messages::{
     Command, ConferenceSetup, EndpointSetup, Event, PoolCommand, RemoteIce, RingMessage,
 };
 use crate::random::Random;
+use crate::srtp::{KeyingMaterial, Outbound, Profile};
 use crate::time::Time;
 use crate::transport::ice::Credentials;
 use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
@@ -306,4 +307,38 @@ fn a_route_of_another_worker_is_taken_back_only_by_that_worker() {
     assert_eq!(scene.workers[0].routes.len(), 1);
     scene.workers[0].handle_ring(now, WorkerId(1), RingMessage::Route(route, false));
     assert!(scene.workers[0].routes.is_empty());
+}
+
+#[test]
+fn media_that_comes_before_its_keys_is_opened_when_they_come() {
+    let mut scene = Scene::new(1);
+    let check = scene.check(0, &scene.credentials[0].password.clone());
+    scene.deliver(1, CLIENT, &check);
+    let keys = KeyingMaterial {
+        profile: Profile::AeadAes128Gcm,
+        local_key: [1; 16],
+        local_salt: [2; 14],
+        remote_key: [3; 16],
+        remote_salt: [4; 14],
+    };
+    let mut peer = Outbound::new(keys.profile, &keys.remote_key, &keys.remote_salt);
+    // An authentic empty receiver report, and a forged one.
+    let mut report = [0; 64];
+    report[..8].copy_from_slice(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
+    let len = peer.seal_rtcp(&mut report, 8).expect("room");
+    let mut forged = report;
+    forged[len - 1] ^= 1;
+    scene.deliver(1, CLIENT, &report[..len]);
+    scene.deliver(1, CLIENT, &forged[..len]);
+    assert_eq!(scene.count(1, Counter::DropNoKeys), 0);
+
+    scene.workers[1].handle_command(scene.now, Command::Keys(EndpointKey(0), Box::new(keys)));
+    assert_eq!(
+        scene.count(1, Counter::DropSrtcpAuth),
+        1,
+        "the forged one is looked at"
+    );
+    // Held packets were opened once: the authentic one is a replay now.
+    scene.deliver(1, CLIENT, &report[..len]);
+    assert_eq!(scene.count(1, Counter::DropSrtcpReplay), 1);
 }
