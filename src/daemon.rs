@@ -2,21 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_bridge::Bridge;
-use causeway_bridge::control::{Control, ControlAccess};
-use causeway_bridge::time::Time;
-use causeway_colibri::handler::{Handler, HandlerOptions, ServiceState, WebsocketUrls};
-use causeway_colibri::rest::{self, Process, RestOptions};
+use causeway_colibri::handler::{Handler, HandlerOptions, WebsocketUrls};
+use causeway_colibri::rest::{self, RestOptions};
 use sd_notify::NotifyState;
-use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
+use crate::process::DaemonProcess;
 use crate::signals::{Signal, Signals};
 use crate::{http, watchdog, websocket};
 
@@ -44,88 +40,6 @@ pub enum Ended {
     Asked,
     /// A signal.
     Signal(Signal),
-}
-
-/// The bridge for the REST routes.
-struct Access {
-    bridge: Bridge,
-    drain: AtomicBool,
-    graceful: AtomicBool,
-    stopping: AtomicBool,
-    stop: Notify,
-    min_participants: usize,
-    sockets: Arc<websocket::WebSockets>,
-}
-
-impl ControlAccess for Access {
-    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
-        self.bridge.with_control(work)
-    }
-}
-
-impl Process for Access {
-    fn service_state(&self) -> ServiceState {
-        ServiceState {
-            drain: self.drain.load(Ordering::Relaxed),
-            graceful_shutdown: self.graceful.load(Ordering::Relaxed),
-            shutting_down: self.stopping.load(Ordering::Relaxed),
-        }
-    }
-
-    fn set_drain(&self, drain: bool) {
-        tracing::info!(drain, "drain mode");
-        self.drain.store(drain, Ordering::Relaxed);
-    }
-
-    fn statistics(&self) -> Map<String, Value> {
-        let stats = self.sockets.stats();
-        [
-            ("colibri_web_sockets_open", stats.open),
-            (
-                "colibri_web_socket_messages_received",
-                stats.messages_received,
-            ),
-            ("colibri_web_socket_messages_sent", stats.messages_sent),
-            ("colibri_web_socket_close_normal", stats.close_normal),
-            ("colibri_web_socket_close_abnormal", stats.close_abnormal),
-            ("colibri_web_socket_error", stats.errors),
-            ("colibri_web_socket_overflow", stats.overflows),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), Value::from(value)))
-        .collect()
-    }
-
-    fn shutdown(&self, graceful: bool) {
-        tracing::info!(graceful, "shutdown asked for");
-        if graceful {
-            self.graceful.store(true, Ordering::Relaxed);
-        } else {
-            self.stopping.store(true, Ordering::Relaxed);
-        }
-        self.stop.notify_one();
-    }
-}
-
-impl Access {
-    /// Resolves when a shutdown that was asked for over REST may happen.
-    async fn shut_down(&self) {
-        let mut poll = tokio::time::interval(std::time::Duration::from_millis(500));
-        loop {
-            tokio::select! {
-                () = self.stop.notified() => {}
-                _ = poll.tick(), if self.graceful.load(Ordering::Relaxed) => {}
-            }
-            let endpoints = self
-                .bridge
-                .with_control(|control, _| control.endpoint_count_total());
-            let empty = self.graceful.load(Ordering::Relaxed) && endpoints <= self.min_participants;
-            if empty || self.stopping.load(Ordering::Relaxed) {
-                self.stopping.store(true, Ordering::Relaxed);
-                return;
-            }
-        }
-    }
 }
 
 /// Runs the daemon until a signal or a shutdown over REST ends it.
@@ -168,15 +82,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         tls: config.websockets.tls.unwrap_or(false),
         server_id: config.websockets.server_id.clone(),
     });
-    let access = Arc::new(Access {
-        bridge: bridge.clone(),
-        drain: AtomicBool::new(config.initial_drain_mode),
-        graceful: AtomicBool::new(false),
-        stopping: AtomicBool::new(false),
-        stop: Notify::new(),
-        min_participants: config.shutdown.graceful_min_participants,
-        sockets: Arc::clone(&sockets),
-    });
+    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(&sockets));
     let options = RestOptions {
         rest_enabled: config.rest.colibri,
         health_enabled: config.rest.health,
@@ -184,11 +90,14 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         drain_enabled: config.rest.drain,
         shutdown_enabled: config.rest.shutdown,
         debug_enabled: config.rest.debug,
+        metrics_enabled: config.rest.prometheus,
+        rtcstats_enabled: config.rest.rtcstats,
+        release: config.release.clone(),
         ..RestOptions::default()
     };
     let handler = Handler::new(HandlerOptions { sctp, websockets });
     if let Some(server) = &config.private_http {
-        let app = rest::router(Arc::clone(&access), handler, options);
+        let app = rest::router(Arc::clone(&process), handler, options);
         let listener = listen(server, "private").await.map_err(other)?;
         if config.rest.colibri
             && !listener
@@ -216,7 +125,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
                 .ping_interval
                 .unwrap_or(websocket::WebSocketOptions::default().ping_interval),
         };
-        let app = websocket::router(Arc::clone(&access), sockets, options);
+        let app = websocket::router(Arc::clone(&process), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
         tokio::spawn(http::serve(listener, app));
     }
@@ -226,7 +135,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     tokio::spawn(watchdog::run(bridge.clone()));
     let ended = tokio::select! {
         signal = signals.next() => Ended::Signal(signal),
-        () = access.shut_down() => Ended::Asked,
+        () = process.run() => Ended::Asked,
         thread = host.failure() => return Err(other(failure(&thread))),
     };
     tracing::info!("Videobridge is shutting down NOW");

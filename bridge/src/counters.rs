@@ -1,14 +1,19 @@
 //! Counters of a worker: plain integers, one add each, summed when somebody reads them.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
         /// What was counted. `Counter as usize` is the index in [`Counters`].
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum Counter { $($(#[$doc])* $name),+ }
+        pub enum Counter { $($(#[doc = $doc])+ $name),+ }
 
         impl Counter {
             /// All counters, in order.
             pub const ALL: &'static [Counter] = &[$(Counter::$name),+];
+
+            /// What it counts, in a sentence.
+            pub fn help(self) -> &'static str {
+                match self { $(Counter::$name => concat!($($doc),+).trim_ascii()),+ }
+            }
 
             /// CamelCase name.
             pub const fn name(self) -> &'static str {
@@ -97,6 +102,22 @@ counters! {
     KeyframeRequestsIn,
     /// Keyframe requests dropped: a receiver sends too many.
     KeyframeRequestsDenied,
+    /// Transport-cc feedback about nothing that is known to be sent.
+    TwccUnmatched,
+    /// Keyframes received.
+    KeyframesIn,
+    /// Layers of a local source that began to come.
+    LayeringChanges,
+    /// Packets received from endpoints that are gone.
+    GonePacketsIn,
+    /// Their bytes.
+    GoneBytesIn,
+    /// Packets sent to endpoints that are gone.
+    GonePacketsOut,
+    /// Their bytes.
+    GoneBytesOut,
+    /// Milliseconds in which video SSRCs of endpoints that are gone were active, summed over them.
+    GoneVideoMillis,
     /// Datagrams handed to another worker.
     HandedOver,
     /// Conferences ended by a panic.

@@ -48,6 +48,29 @@ pub struct EndpointStats {
     pub packets_in: u64,
     /// Packets sent to it.
     pub packets_out: u64,
+    /// Its media in more detail.
+    pub media: MediaStats,
+}
+
+/// What an endpoint sends and gets.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MediaStats {
+    /// Audio came lately, be it silent.
+    pub sending_audio: bool,
+    /// Video came lately.
+    pub sending_video: bool,
+    /// Packets that came in the sender's numbering, since its start.
+    pub received: u64,
+    /// Packets missing in it.
+    pub lost: u64,
+    /// Packets that it reported as lost of what it was sent, since its start.
+    pub reported_lost: u64,
+    /// It is sent more than the estimate, on purpose.
+    pub oversending: bool,
+    /// Something that it wants is not sent for lack of bandwidth.
+    pub has_suspended: bool,
+    /// It sent REMB although that was not negotiated.
+    pub spurious_remb: bool,
 }
 
 /// One forwarded source.

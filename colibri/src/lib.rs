@@ -8,6 +8,8 @@ pub mod handler;
 pub mod json;
 pub mod model;
 pub mod rest;
+pub mod statistics;
 
 pub use handler::{Error, Handler, HandlerOptions, ServiceState, WebsocketUrls};
 pub use rest::{Health, MucClients, Process, RestOptions, router};
+pub use statistics::{ProcessFacts, Statistics};

@@ -21,10 +21,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, patch, post};
 use causeway_bridge::control::ControlAccess;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub use self::muc_clients::MucClients;
 use crate::handler::{Handler, ServiceState};
+use crate::statistics::ProcessFacts;
 
 /// Longest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -45,9 +46,9 @@ pub trait Process: ControlAccess {
         Health::Healthy
     }
 
-    /// More statistics for `/colibri/stats`; they win over ours.
-    fn statistics(&self) -> Map<String, Value> {
-        Map::new()
+    /// What the process knows about itself, for statistics.
+    fn facts(&self) -> ProcessFacts {
+        ProcessFacts::default()
     }
 
     /// The XMPP connections, if the process can have any.
@@ -82,10 +83,16 @@ pub struct RestOptions {
     pub shutdown_enabled: bool,
     /// `/debug…`.
     pub debug_enabled: bool,
+    /// `/metrics`.
+    pub metrics_enabled: bool,
+    /// `/stats`.
+    pub rtcstats_enabled: bool,
     /// Name of the software.
     pub name: String,
     /// Its version.
     pub version: String,
+    /// Tells bridges of one release apart from others.
+    pub release: Option<String>,
 }
 
 impl Default for RestOptions {
@@ -97,8 +104,11 @@ impl Default for RestOptions {
             drain_enabled: true,
             shutdown_enabled: false,
             debug_enabled: true,
+            metrics_enabled: true,
+            rtcstats_enabled: true,
             name: "Causeway".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            release: None,
         }
     }
 }
@@ -150,6 +160,12 @@ pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOption
                 "/colibri/drain/disable",
                 post(operation::drain_disable::<P>),
             );
+    }
+    if options.metrics_enabled {
+        router = router.route("/metrics", get(statistics::metrics::<P>));
+    }
+    if options.rtcstats_enabled {
+        router = router.route("/stats", get(debug::rtcstats::<P>));
     }
     if options.debug_enabled {
         router = router.merge(debug::routes());

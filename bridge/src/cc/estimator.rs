@@ -175,14 +175,14 @@ impl SendSideEstimator {
     /// Transport-wide feedback of the receiver.
     ///
     /// It is ignored when it is about numbers that were never sent, or about more packets than a receiver
-    /// has reason to report (T47).
-    pub fn on_feedback(&mut self, now: Time, feedback: &Feedback<'_>) {
+    /// has reason to report (T47). False in the first case.
+    pub fn on_feedback(&mut self, now: Time, feedback: &Feedback<'_>) -> bool {
         let Some(first) = self.history.extend(feedback.base_sequence()) else {
-            return;
+            return false;
         };
         let count = usize::from(feedback.status_count());
         if self.mechanism != Mechanism::TransportCc || count == 0 || count > self.credit {
-            return;
+            return true;
         }
         self.credit -= count;
         let clock = self.unwrap_reference(now, feedback.reference_time());
@@ -236,6 +236,7 @@ impl SendSideEstimator {
                 .update(now, self.target, acked, self.rtt.unwrap_or(DEFAULT_RTT));
         }
         self.combine(now);
+        true
     }
 
     /// Loss that the receiver reported in a report block, 0 to 1. With transport-wide feedback loss is

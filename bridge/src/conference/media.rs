@@ -94,6 +94,11 @@ impl Shard {
         };
         let buffers = &mut *cx.buffers;
         let observed = source.observe(cx.now, packet, |old| buffers.recycle(old));
+        if source.local_owner.is_some() {
+            let counters = &mut cx.counters;
+            counters.add(Counter::KeyframesIn, observed.keyframe.into());
+            counters.add(Counter::LayeringChanges, observed.layering_changed.into());
+        }
         if observed.keyframe {
             source.keyframes.on_keyframe(cx.now);
             if let Some(owner) = source.local_owner

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::BridgeConfig;
+use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::media::{EndpointSources, MediaFormats, MediaKind, VideoType};
@@ -158,6 +159,20 @@ impl Shard {
         let Some(endpoint) = self.endpoints.try_remove(index) else {
             return;
         };
+        let (uplink, downlink) = (&endpoint.uplink, &endpoint.downlink);
+        let video_millis = uplink.video_time().as_millis();
+        for (counter, total) in [
+            (Counter::GonePacketsIn, uplink.packets),
+            (Counter::GoneBytesIn, uplink.bytes),
+            (Counter::GonePacketsOut, downlink.packets),
+            (Counter::GoneBytesOut, downlink.bytes),
+            (
+                Counter::GoneVideoMillis,
+                u64::try_from(video_millis).unwrap_or(u64::MAX),
+            ),
+        ] {
+            cx.counters.add(counter, total);
+        }
         for path in endpoint.paths {
             cx.routes.push(RouteChange::Removed(path));
         }
@@ -434,6 +449,14 @@ impl Shard {
                     })
                 })
                 .collect();
+            let mut media = crate::stats::MediaStats {
+                reported_lost: endpoint.downlink.lost,
+                oversending: endpoint.receiver.allocation.oversending,
+                has_suspended: endpoint.receiver.allocation.has_suspended,
+                spurious_remb: endpoint.downlink.spurious_remb,
+                ..Default::default()
+            };
+            endpoint.uplink.describe(now, &mut media);
             out.push(crate::stats::EndpointStats {
                 endpoint: endpoint.key,
                 conference: self.setup.key,
@@ -448,6 +471,7 @@ impl Shard {
                 forwarded,
                 packets_in: endpoint.uplink.packets,
                 packets_out: endpoint.downlink.packets,
+                media,
             });
         }
     }

@@ -398,7 +398,11 @@ fn read_element(
         }
         Element::TransportFeedback { body, .. } if endpoint.formats.transport_cc => {
             match Feedback::parse(body) {
-                Ok(feedback) => endpoint.downlink.estimator.on_feedback(now, &feedback),
+                Ok(feedback) => {
+                    if !endpoint.downlink.estimator.on_feedback(now, &feedback) {
+                        cx.count(Counter::TwccUnmatched);
+                    }
+                }
                 Err(_) => cx.count(Counter::DropRtcpMalformed),
             }
         }
@@ -407,6 +411,7 @@ fn read_element(
         {
             endpoint.downlink.estimator.on_remb(now, *bitrate);
         }
+        Element::Remb { .. } if !endpoint.formats.remb => endpoint.downlink.spurious_remb = true,
         _ => {}
     }
 }
@@ -414,6 +419,7 @@ fn read_element(
 fn read_report_block(endpoint: &mut Endpoint, now: crate::time::Time, block: &rtcp::ReportBlock) {
     let downlink = &mut endpoint.downlink;
     downlink.reported_loss = f32::from(block.fraction_lost) / 256.0;
+    downlink.on_lost(block.ssrc, block.cumulative_lost);
     if let Some(rtt) =
         downlink
             .rtt

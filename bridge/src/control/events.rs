@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 use super::Control;
 use super::Timer;
 use super::channel_state::Transport;
+use super::summary::Report;
 use super::transport_state::{DtlsState, IceState};
 use crate::channel::ServerMessage;
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
@@ -101,8 +102,8 @@ impl Control {
                     endpoint.estimate = Some(bits_per_second);
                 }
             }
-            Event::ConferenceFailed(key, worker) => self.conference_failed(key, worker),
-            Event::Stats(worker, stats) => self.worker_reported(worker, *stats),
+            Event::ConferenceFailed(key, worker) => self.conference_failed(now, key, worker),
+            Event::Stats(worker, stats) => self.worker_reported(now, worker, *stats),
         }
     }
 
@@ -250,7 +251,7 @@ impl Control {
         self.counters.preemptive_keyframe_requests_sent += 1;
     }
 
-    fn conference_failed(&mut self, key: ConferenceKey, worker: WorkerId) {
+    fn conference_failed(&mut self, now: Time, key: ConferenceKey, worker: WorkerId) {
         let Some(conference) = self.conferences.get(&key) else {
             return;
         };
@@ -259,10 +260,10 @@ impl Control {
         }
         error!(parent: &conference.span, worker = worker.0, "conference failed");
         self.counters.conferences_failed += 1;
-        self.remove_conference(key, 1011, "conference failed");
+        self.remove_conference(now, key, 1011, "conference failed");
     }
 
-    fn worker_reported(&mut self, worker: WorkerId, stats: WorkerStats) {
+    fn worker_reported(&mut self, now: Time, worker: WorkerId, stats: WorkerStats) {
         if usize::from(worker.0) >= self.env.workers {
             return;
         }
@@ -271,6 +272,7 @@ impl Control {
                 endpoint.rtt = reported.rtt.or(endpoint.rtt);
             }
         }
-        self.stats.insert(worker, stats);
+        let report = Report::new(now, stats, self.stats.get(&worker));
+        self.stats.insert(worker, report);
     }
 }

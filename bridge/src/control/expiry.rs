@@ -69,7 +69,7 @@ impl Control {
             });
             // Whoever just left may come back: the conference itself goes at the next check.
             if empty && gone.is_empty() {
-                self.remove_conference(key, 1001, "endpoint closed");
+                self.remove_conference(now, key, 1001, "endpoint closed");
             }
         }
         if !self.conferences.is_empty() {

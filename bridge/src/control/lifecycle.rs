@@ -9,7 +9,7 @@ use super::api::{ConferenceOptions, ControlError, EndpointOptions, Notice};
 use super::channel_state::ChannelState;
 use super::conference::Conference;
 use super::endpoint::{Endpoint, ForceMute};
-use super::transport_state::TransportState;
+use super::transport_state::{DtlsState, IceState, TransportState};
 use super::{Control, Timer, worker};
 use crate::ids::{ConferenceKey, EndpointKey, WorkerId};
 use crate::media::EndpointSources;
@@ -67,8 +67,8 @@ impl Control {
     }
 
     /// Ends a conference with all its endpoints; nothing happens if it does not exist.
-    pub fn expire_conference(&mut self, _now: Time, conference: ConferenceKey) {
-        self.remove_conference(conference, 1001, "endpoint closed");
+    pub fn expire_conference(&mut self, now: Time, conference: ConferenceKey) {
+        self.remove_conference(now, conference, 1001, "endpoint closed");
     }
 
     /// Adds an endpoint.
@@ -158,8 +158,10 @@ impl Control {
                 .stats_due
                 .map(|due| (due, Timer::ConnectionStats(key))),
         );
+        let visitor = endpoint.options.visitor;
         self.endpoints.insert(key, endpoint);
         self.counters.endpoints_created += 1;
+        self.counters.visitors_created += u64::from(visitor);
         self.publish_order(conference);
         Ok(key)
     }
@@ -309,6 +311,7 @@ impl Control {
     /// Ends a conference; its websockets close with that code and reason.
     pub(super) fn remove_conference(
         &mut self,
+        now: Time,
         key: ConferenceKey,
         code: u16,
         reason: &'static str,
@@ -317,6 +320,9 @@ impl Control {
             return;
         };
         self.meetings.remove(&conference.options.meeting_id);
+        let lifetime = now.since(conference.created).as_millis();
+        self.counters.conferences_completed += 1;
+        self.counters.conference_millis += u64::try_from(lifetime).unwrap_or(u64::MAX);
         info!(
             parent: &conference.span,
             endpoints = conference.members.len(),
@@ -340,6 +346,9 @@ impl Control {
 
     /// What every end of an endpoint has in common, after it left the model.
     fn forget(&mut self, endpoint: &Endpoint, reason: &'static str, code: u16) {
+        let transport = &endpoint.transport;
+        let stuck = transport.ice == IceState::Connected && transport.dtls != DtlsState::Connected;
+        self.counters.endpoints_without_dtls += u64::from(stuck);
         if let Some(load) = self.loads.get_mut(usize::from(endpoint.worker.0)) {
             *load = load.saturating_sub(1);
         }

@@ -122,6 +122,8 @@ impl Control {
             }
         };
         self.counters.messages_received += 1;
+        self.counters.data_channel_messages_received +=
+            u64::from(transport == Transport::DataChannel);
         endpoint.channel.count_received(class(&message));
         let worker = endpoint.worker;
         match message {

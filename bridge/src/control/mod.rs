@@ -33,6 +33,7 @@ mod messaging;
 mod output;
 mod queries;
 mod signaling;
+mod summary;
 mod transport_state;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod tests;
 
 pub use self::access::ControlAccess;
 pub use self::debug::DebugView;
+pub use self::summary::{BySize, Reception, SIZES, Summary};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,11 +50,11 @@ use self::api::{ControlOutput, Environment};
 use self::conference::Conference;
 use self::endpoint::Endpoint;
 use self::output::Outputs;
+use self::summary::Report;
 use crate::config::BridgeConfig;
 use crate::ids::{ConferenceKey, EndpointKey, MeetingId, WorkerId};
 use crate::messages::{Command, PoolCommand};
 use crate::random::Random;
-use crate::stats::WorkerStats;
 use crate::time::Time;
 use crate::transport::secure::Certificate;
 
@@ -72,7 +74,7 @@ pub struct Control {
     timers: BTreeSet<(Time, Timer)>,
     outputs: Outputs,
     counters: ControlCounters,
-    stats: BTreeMap<WorkerId, WorkerStats>,
+    stats: BTreeMap<WorkerId, Report>,
 }
 
 /// What the control plane counted since it began.
@@ -80,10 +82,18 @@ pub struct Control {
 pub struct ControlCounters {
     /// Conferences created.
     pub conferences_created: u64,
+    /// Conferences that ended.
+    pub conferences_completed: u64,
+    /// How long those lasted, in milliseconds.
+    pub conference_millis: u64,
     /// Conferences ended because a shard failed.
     pub conferences_failed: u64,
     /// Endpoints created.
     pub endpoints_created: u64,
+    /// Those of them that are visitors.
+    pub visitors_created: u64,
+    /// Endpoints that went with ICE up and DTLS not.
+    pub endpoints_without_dtls: u64,
     /// Endpoints expired by a timer.
     pub endpoints_timed_out: u64,
     /// Endpoints that became inactive after having been active.
@@ -102,6 +112,10 @@ pub struct ControlCounters {
     pub messages_received: u64,
     /// Messages to clients sent.
     pub messages_sent: u64,
+    /// Messages from clients on data channels.
+    pub data_channel_messages_received: u64,
+    /// Messages to clients on data channels; counted where they are put out.
+    pub data_channel_messages_sent: u64,
     /// Messages to clients that had no channel.
     pub messages_without_channel: u64,
     /// Messages from clients refused by the parser.

@@ -12,15 +12,19 @@ use crate::messages::{Command, PoolCommand};
 
 /// What the control plane wants done, in order.
 #[derive(Default)]
-pub(super) struct Outputs(VecDeque<ControlOutput>);
+pub(super) struct Outputs {
+    queue: VecDeque<ControlOutput>,
+    /// Messages put on data channels so far.
+    pub(super) data_channel_messages: u64,
+}
 
 impl Outputs {
     pub(super) fn pop(&mut self) -> Option<ControlOutput> {
-        self.0.pop_front()
+        self.queue.pop_front()
     }
 
     pub(super) fn worker(&mut self, worker: WorkerId, command: Command) {
-        self.0.push_back(ControlOutput::Worker(worker, command));
+        self.queue.push_back(ControlOutput::Worker(worker, command));
     }
 
     /// A command for every shard of a conference.
@@ -31,7 +35,7 @@ impl Outputs {
     }
 
     pub(super) fn pool(&mut self, thread: usize, command: PoolCommand) {
-        self.0.push_back(ControlOutput::Pool(thread, command));
+        self.queue.push_back(ControlOutput::Pool(thread, command));
     }
 
     pub(super) fn close_websocket(
@@ -40,12 +44,12 @@ impl Outputs {
         code: u16,
         reason: &'static str,
     ) {
-        self.0
+        self.queue
             .push_back(ControlOutput::CloseWebSocket(endpoint, code, reason));
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {
-        self.0.push_back(ControlOutput::Notice(notice));
+        self.queue.push_back(ControlOutput::Notice(notice));
     }
 
     /// A message of that class for an endpoint on its active channel; false if it has none: nothing is
@@ -81,9 +85,10 @@ impl Outputs {
         let text = Arc::clone(text);
         match transport {
             Transport::WebSocket => self
-                .0
+                .queue
                 .push_back(ControlOutput::WebSocket(endpoint.key, text)),
             Transport::DataChannel => {
+                self.data_channel_messages += 1;
                 self.pool(endpoint.pool, PoolCommand::Send(endpoint.key, text))
             }
         }

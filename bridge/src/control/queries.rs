@@ -24,6 +24,13 @@ impl Control {
             .map(|conference| &conference.options.meeting_id)
     }
 
+    /// Whether a conference is shown to collectors of statistics.
+    pub fn rtcstats(&self, conference: ConferenceKey) -> bool {
+        self.conferences
+            .get(&conference)
+            .is_some_and(|conference| conference.rtcstats)
+    }
+
     /// A conference's local id: its key in lower-case hexadecimal, as in websocket URLs.
     pub fn local_id(&self, conference: ConferenceKey) -> String {
         conference.to_string()
@@ -134,12 +141,15 @@ impl Control {
 
     /// What was counted since the start.
     pub fn counters(&self) -> ControlCounters {
-        self.counters
+        ControlCounters {
+            data_channel_messages_sent: self.outputs.data_channel_messages,
+            ..self.counters
+        }
     }
 
     /// A worker's latest answer to [`Control::collect_stats`].
     pub fn worker_stats(&self, worker: WorkerId) -> Option<&WorkerStats> {
-        self.stats.get(&worker)
+        self.stats.get(&worker).map(|report| &report.stats)
     }
 
     /// Finds the endpoint that a websocket URL belongs to: its path names the conference by its local id

@@ -59,6 +59,8 @@ pub(crate) struct SentCounts {
     pub octets: u32,
     /// Packets when the last sender report was made.
     pub reported: u32,
+    /// Packets lost, as the receiver last reported.
+    pub lost: i32,
 }
 
 /// One outgoing video stream.
@@ -125,6 +127,11 @@ pub(crate) struct Downlink {
     pub ice_rtt: Option<Duration>,
     pub rate: RateWindow,
     pub packets: u64,
+    pub bytes: u64,
+    /// Packets that the endpoint reported as lost, since its start.
+    pub lost: u64,
+    /// REMB came although it was not negotiated.
+    pub spurious_remb: bool,
     /// Loss that the endpoint last reported, 0 to 1.
     pub reported_loss: f32,
 }
@@ -471,6 +478,7 @@ impl Downlink {
             .ok()?;
         cx.egress.commit_sealed(path, sealed, &mut self.chain);
         self.packets += 1;
+        self.bytes += end as u64;
         self.rate.add(cx.now, end);
         cx.count(Counter::RtpOut);
         Some(end)
@@ -568,6 +576,17 @@ impl Downlink {
                 stream.ssrc == ssrc || stream.rtx.as_ref().is_some_and(|rtx| rtx.ssrc() == ssrc)
             })
             .map(|(index, _)| index)
+    }
+
+    /// Notes how many packets of one of our media SSRCs were lost until now.
+    pub fn on_lost(&mut self, ssrc: u32, cumulative: i32) {
+        let video = self.video.iter_mut().map(|(_, it)| (it.ssrc, &mut it.sent));
+        let audio = self.audio.iter_mut().map(|(_, it)| (it.ssrc, &mut it.sent));
+        if let Some((_, sent)) = video.chain(audio).find(|(known, _)| *known == ssrc) {
+            let more = i64::from(cumulative) - i64::from(sent.lost);
+            self.lost += u64::try_from(more).unwrap_or(0);
+            sent.lost = sent.lost.max(cumulative);
+        }
     }
 
     /// The best that is known about the round-trip time.

@@ -146,6 +146,9 @@ impl Endpoint {
                 ice_rtt: None,
                 rate: RateWindow::default(),
                 packets: 0,
+                bytes: 0,
+                lost: 0,
+                spurious_remb: false,
                 reported_loss: 0.0,
             },
             receiver: Receiver {

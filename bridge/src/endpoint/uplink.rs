@@ -39,6 +39,31 @@ pub(crate) struct UplinkStream {
     pub role: Role,
     pub stream: IncomingStream,
     pub nack: Option<NackGenerator>,
+    /// When its newest packet came.
+    seen: Option<Time>,
+    /// How long it was active: the time between packets that are at most [`ACTIVE`] apart.
+    active: Duration,
+}
+
+/// A stream is active for this long after a packet.
+const ACTIVE: Duration = Duration::from_secs(1);
+
+impl UplinkStream {
+    /// Notes that a packet came.
+    fn saw(&mut self, now: Time) {
+        if let Some(gap) = self.seen.map(|seen| now - seen)
+            && gap <= ACTIVE
+        {
+            self.active += gap;
+        }
+        self.seen = Some(now);
+    }
+
+    /// Whether it carries that kind of media, and how long it was active if so.
+    fn active_time(&self, wanted: MediaKind) -> Option<Duration> {
+        let is = matches!(self.role, Role::Media { kind, .. } if kind == wanted);
+        is.then_some(self.active)
+    }
 }
 
 /// The receiving half of an endpoint.
@@ -51,6 +76,9 @@ pub(crate) struct Uplink {
     auth_failures: AuthFailures,
     pub rate: RateWindow,
     pub packets: u64,
+    pub bytes: u64,
+    /// Activity of video streams that are no longer signaled.
+    past_video: Duration,
     pub mute_video: bool,
     /// SSRC of the newest packet that carried a transport-cc number: the media SSRC of feedback.
     pub twcc_media_ssrc: u32,
@@ -90,6 +118,8 @@ impl Uplink {
             auth_failures: AuthFailures::default(),
             rate: RateWindow::default(),
             packets: 0,
+            bytes: 0,
+            past_video: Duration::ZERO,
             mute_video: false,
             twcc_media_ssrc: 0,
         }
@@ -143,10 +173,16 @@ impl Uplink {
                         }
                     )
                     .then(NackGenerator::new),
+                    seen: None,
+                    active: Duration::ZERO,
                 },
             };
             self.streams.push(stream);
         }
+        let gone = old.iter();
+        self.past_video += gone
+            .filter_map(|stream| stream.active_time(MediaKind::Video))
+            .sum::<Duration>();
         self.streams.sort_by_key(|stream| stream.ssrc);
         self.streams.dedup_by_key(|stream| stream.ssrc);
         if let Some(srtp) = srtp {
@@ -228,6 +264,7 @@ impl Uplink {
         };
         authenticated();
         self.packets += 1;
+        self.bytes += len as u64;
         self.rate.add(now, len);
         cx.count(Counter::RtpIn);
         match self.accept(cx, owner, formats, packet, header, format.codec, len) {
@@ -368,6 +405,7 @@ impl Uplink {
             Arrival::New { index } => index,
             _ => return Err(Some(Counter::DropDuplicate)),
         };
+        stream.saw(now);
         if let Some(nack) = &mut stream.nack {
             nack.on_received(now, index);
         }
@@ -429,6 +467,28 @@ impl Uplink {
     /// Loss of what the endpoint sends, 0 to 1, from gaps in its transport-cc numbers.
     pub fn loss(&self, now: Time) -> f32 {
         self.twcc.loss(now)
+    }
+
+    /// How long its video streams were active, summed over them.
+    pub fn video_time(&self) -> Duration {
+        let active = |stream: &UplinkStream| stream.active_time(MediaKind::Video);
+        self.past_video + self.streams.iter().filter_map(active).sum::<Duration>()
+    }
+
+    /// Adds what is known of the streams' reception.
+    pub fn describe(&self, now: Time, stats: &mut crate::stats::MediaStats) {
+        for stream in &self.streams {
+            let Role::Media { kind, .. } = stream.role else {
+                continue;
+            };
+            let sending = stream.seen.is_some_and(|seen| now - seen <= ACTIVE);
+            match kind {
+                MediaKind::Audio => stats.sending_audio |= sending,
+                MediaKind::Video => stats.sending_video |= sending,
+            }
+            stats.received += stream.stream.packets();
+            stats.lost += u64::try_from(stream.stream.cumulative_lost()).unwrap_or(0);
+        }
     }
 
     /// Rate received over the last second.

@@ -71,6 +71,15 @@ impl Host for NoHost {
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 
+/// CPU time.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct CpuTimes {
+    /// Of each worker; empty once the bridge stopped.
+    pub workers: Vec<Duration>,
+    /// Of all threads of the process.
+    pub process: Duration,
+}
+
 struct Inner {
     shared: Arc<Shared>,
     state: Mutex<State>,
@@ -230,6 +239,17 @@ impl Bridge {
                 .filter_map(|worker| control.worker_stats(worker).cloned())
                 .collect()
         })
+    }
+
+    /// CPU time used so far, by each worker and by the whole process.
+    pub fn cpu_times(&self) -> CpuTimes {
+        let threads = lock(&self.0.threads);
+        // They were started first.
+        let workers = threads.iter().take(self.workers());
+        CpuTimes {
+            workers: workers.filter_map(sys::thread_cpu_time).collect(),
+            process: sys::process_cpu_time().unwrap_or_default(),
+        }
     }
 
     /// Workers that have not begun a turn for longer than `patience`: they hang or are gone. An idle worker begins one at least

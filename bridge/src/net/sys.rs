@@ -1,4 +1,4 @@
-//! The system calls that `std` and `socket2` do not offer: `recvmmsg` with UDP_GRO, `sendmmsg` with UDP_SEGMENT.
+//! The system calls that `std` and `socket2` do not offer: `recvmmsg` with UDP_GRO, `sendmmsg` with UDP_SEGMENT, clocks of CPU time.
 //!
 //! This is the only module of the crate with `unsafe` code. Each call gets arrays of headers whose pointers are set
 //! from live buffers in the statement before it, and nothing keeps a pointer after it.
@@ -9,6 +9,9 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::worker::egress::Egress;
 
@@ -46,6 +49,31 @@ pub fn ignore_path_mtu(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
         )
     };
     set_int(socket.as_raw_fd(), level, option, value)
+}
+
+/// CPU time that a thread used so far; `None` if it is gone.
+pub fn thread_cpu_time<T>(thread: &JoinHandle<T>) -> Option<Duration> {
+    let mut clock = 0;
+    // SAFETY: the handle was not joined, so its thread id is valid; the kernel writes into the local variable only.
+    let result = unsafe { libc::pthread_getcpuclockid(thread.as_pthread_t(), &raw mut clock) };
+    if result == 0 { read_clock(clock) } else { None }
+}
+
+/// CPU time that all threads of the process used so far.
+pub fn process_cpu_time() -> Option<Duration> {
+    read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn read_clock(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes into the local variable only.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    (result == 0).then(|| Duration::new(seconds, nanos))
 }
 
 /// Asks the kernel to merge datagrams of one flow; an error means that it can not.

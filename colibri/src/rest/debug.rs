@@ -59,6 +59,15 @@ fn frame<P: Process>(service: &Service<P>, conferences: Value) -> Map<String, Va
     frame.insert("shutdown_state".into(), shutdown.into());
     frame.insert("drain".into(), state.drain.into());
     frame.insert("time".into(), wall_clock_ms().into());
+    let facts = service.process.facts();
+    let overloaded = facts.stress >= 1.0;
+    let load = json!({
+        "state": if overloaded { "OVERLOADED" } else { "NOT_OVERLOADED" },
+        // Texts, as existing clients expect.
+        "stress": facts.stress.to_string(),
+        "reducer_enabled": "false",
+    });
+    frame.insert("load_management".into(), load);
     frame.insert("conferences".into(), conferences);
     frame
 }
@@ -87,6 +96,25 @@ async fn bridge<P: Process>(
     let health = json!({ "success": success, "hardFailure": hard, "responseCode": null, "message": message });
     answer.insert("health".into(), health);
     Json(Value::Object(answer))
+}
+
+/// The conferences that collectors of statistics may see (rest-and-stats spec §2.9).
+pub(super) async fn rtcstats<P: Process>(State(service): Shared<P>) -> Json<Value> {
+    let conferences = service.process.with_control(|control, now| {
+        let view = DebugView {
+            full: true,
+            epoch_ms: epoch_ms(now),
+        };
+        let shown = control
+            .conferences()
+            .filter(|conference| control.rtcstats(*conference));
+        let described = shown.map(|conference| {
+            let described = control.debug_conference(conference, None, view);
+            (control.local_id(conference), described)
+        });
+        described.collect::<Map<_, _>>()
+    });
+    Json(json!({ "conferences": conferences }))
 }
 
 fn find(control: &Control, id: &str) -> Option<ConferenceKey> {

@@ -18,7 +18,12 @@ pub(super) async fn shutdown<P: Process>(
         Ok(value) => value,
         Err(response) => return *response,
     };
-    let graceful = value.get("graceful-shutdown").and_then(Value::as_bool);
+    // Scripts send the word as a text.
+    let graceful = match value.get("graceful-shutdown") {
+        Some(Value::Bool(graceful)) => Some(*graceful),
+        Some(Value::String(word)) => word.parse().ok(),
+        _ => None,
+    };
     let Some(graceful) = graceful else {
         let text = "Expected boolean for graceful-shutdown";
         return failure(StatusCode::BAD_REQUEST, text, None);

@@ -1,45 +1,30 @@
-//! `/colibri/stats` (rest-and-stats spec §4).
+//! `/colibri/stats` and `/metrics` (rest-and-stats spec §2.3, §2.10).
 
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Json, Response};
-use causeway_bridge::ids::ConferenceKey;
-use serde_json::json;
+use serde_json::{Map, Value};
 
-use super::{Health, Process, Shared};
+use super::{Process, Service, Shared, wall_clock_ms};
+use crate::statistics::{Format, Statistics};
 
-pub(super) async fn stats<P: Process>(State(service): Shared<P>) -> Response {
-    let state = service.process.service_state();
-    let mut stats = service.process.with_control(|control, _| {
-        let sizes = |conference| control.endpoint_count(conference);
-        let visitors = |conference: ConferenceKey| {
-            control
-                .endpoints(conference)
-                .filter(|endpoint| control.is_visitor(*endpoint))
-                .count()
-        };
-        let visitors: usize = control.conferences().map(visitors).sum();
-        let endpoints = control.endpoint_count_total();
-        let counters = control.counters();
-        let participants = endpoints.saturating_sub(visitors);
-        json!({
-            "conferences": control.conference_count(),
-            "largest_conference": control.conferences().map(sizes).max().unwrap_or(0),
-            "endpoints": participants,
-            "participants": participants,
-            "visitors": visitors,
-            "local_endpoints": endpoints,
-            "total_conferences_created": counters.conferences_created,
-            "total_participants": counters.endpoints_created,
-            "total_dominant_speaker_changes": counters.dominant_speaker_changes,
-        })
-    });
-    stats["drain"] = state.drain.into();
-    stats["graceful_shutdown"] = state.graceful_shutdown.into();
-    stats["shutting_down"] = state.shutting_down.into();
-    stats["healthy"] = (service.process.health() == Health::Healthy).into();
-    stats["version"] = service.options.version.as_str().into();
-    for (key, value) in service.process.statistics() {
-        stats[key] = value;
-    }
-    Json(stats).into_response()
+fn collect<P: Process>(service: &Service<P>) -> Statistics {
+    let options = &service.options;
+    Statistics::collect(
+        &*service.process,
+        &options.version,
+        options.release.as_deref(),
+        wall_clock_ms(),
+    )
+}
+
+pub(super) async fn stats<P: Process>(State(service): Shared<P>) -> Json<Map<String, Value>> {
+    Json(collect(&service).keys())
+}
+
+pub(super) async fn metrics<P: Process>(State(service): Shared<P>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let format = Format::negotiate(accept.and_then(|accept| accept.to_str().ok()));
+    let kind = [(header::CONTENT_TYPE, format.content_type())];
+    (kind, collect(&service).metrics(format)).into_response()
 }

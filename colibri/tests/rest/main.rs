@@ -1,6 +1,8 @@
 //! The REST interface against a real control plane, without network.
 
 mod cases;
+mod operation;
 mod properties;
 mod recorded;
+mod statistics;
 mod world;

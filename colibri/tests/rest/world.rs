@@ -1,6 +1,8 @@
 //! A control plane behind the routes, without network and threads.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -13,7 +15,7 @@ use causeway_bridge::random::Random;
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::secure::Fingerprint;
 use causeway_colibri::{
-    Handler, HandlerOptions, Process, RestOptions, ServiceState, WebsocketUrls, router,
+    Handler, HandlerOptions, MucClients, Process, RestOptions, ServiceState, WebsocketUrls, router,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -22,12 +24,14 @@ pub struct Bridge {
     control: Mutex<Control>,
     outputs: Mutex<Vec<ControlOutput>>,
     state: Mutex<ServiceState>,
+    now: Mutex<Time>,
+    xmpp: OnceLock<Xmpp>,
 }
 
 impl ControlAccess for Bridge {
     fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
         let mut control = self.control.lock().unwrap();
-        let result = work(&mut control, Time::from_millis(1_000));
+        let result = work(&mut control, *self.now.lock().unwrap());
         let outputs = std::iter::from_fn(|| control.poll_output());
         self.outputs.lock().unwrap().extend(outputs);
         result
@@ -47,6 +51,44 @@ impl Process for Bridge {
         let mut state = self.state.lock().unwrap();
         state.graceful_shutdown |= graceful;
         state.shutting_down |= !graceful;
+    }
+
+    fn muc_clients(&self) -> Option<&dyn MucClients> {
+        self.xmpp.get().map(|xmpp| xmpp as &dyn MucClients)
+    }
+}
+
+impl Bridge {
+    /// From now on there can be XMPP connections.
+    pub fn offer_xmpp(&self) {
+        self.xmpp.get_or_init(Xmpp::default);
+    }
+
+    /// Settings of an XMPP connection.
+    pub fn xmpp_settings(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        self.xmpp.get()?.0.lock().unwrap().get(id).cloned()
+    }
+}
+
+/// XMPP connections that are only written down.
+#[derive(Default)]
+struct Xmpp(Mutex<BTreeMap<String, BTreeMap<String, String>>>);
+
+impl MucClients for Xmpp {
+    fn add(&self, id: &str, settings: BTreeMap<String, String>) -> Result<(), String> {
+        if !settings.contains_key("hostname") {
+            return Err("hostname is missing".into());
+        }
+        self.0.lock().unwrap().insert(id.to_owned(), settings);
+        Ok(())
+    }
+
+    fn remove(&self, id: &str) -> bool {
+        self.0.lock().unwrap().remove(id).is_some()
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap().keys().cloned().collect()
     }
 }
 
@@ -75,6 +117,8 @@ impl World {
             control: Mutex::new(Control::new(config, env, Random::from_seed(1))),
             outputs: Mutex::default(),
             state: Mutex::default(),
+            now: Mutex::new(Time::from_millis(1_000)),
+            xmpp: OnceLock::new(),
         });
         let handler = Handler::new(HandlerOptions {
             sctp,
@@ -136,6 +180,36 @@ impl World {
             format!("{conferences:?} {:?}", control.counters())
         });
         format!("{model} {}", self.bridge.outputs.lock().unwrap().len())
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        let mut now = self.bridge.now.lock().unwrap();
+        *now += time;
+    }
+
+    /// Gets a resource: status, content type and body.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let kind = response.headers().get("content-type");
+        let kind = kind.map_or("", |kind| kind.to_str().unwrap()).to_owned();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 22).await.unwrap();
+        (status, kind, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Where a resource has moved, with the status that says so.
+    pub async fn location(&self, path: &str) -> (u16, Option<String>) {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let location = response.headers().get("location");
+        let location = location.map(|location| location.to_str().unwrap().to_owned());
+        (response.status().as_u16(), location)
     }
 
     /// Tells the control plane what a worker or the handshake pool reports.

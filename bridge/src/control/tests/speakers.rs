@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::stats::{EndpointStats, WorkerStats};
+use crate::stats::{EndpointStats, MediaStats, WorkerStats};
 use crate::units::Bitrate;
 
 fn three() -> (World, ConferenceKey, [EndpointKey; 3]) {
@@ -122,6 +122,7 @@ fn rtt(world: &mut World, endpoint: EndpointKey, rtt: u64) {
         forwarded: Vec::new(),
         packets_in: 0,
         packets_out: 0,
+        media: MediaStats::default(),
     };
     let stats = WorkerStats {
         endpoints: vec![stats],

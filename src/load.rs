@@ -1,0 +1,176 @@
+//! How much of its capacity the bridge uses: the stress level (rest-and-stats spec §5.3).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use causeway_bridge::Bridge;
+use causeway_bridge::net::CpuTimes;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// Load at which the stress level is 1.
+const THRESHOLD: f64 = 0.9;
+/// Time between two measurements.
+const PERIOD: Duration = Duration::from_millis(250);
+/// Measurements from the first to the last of which the load is taken: one second.
+const WINDOW: usize = 5;
+
+/// CPU time at a moment.
+#[derive(Clone, Debug)]
+struct Measurement {
+    at: Instant,
+    times: CpuTimes,
+    /// Stolen and all ticks of the machine.
+    ticks: (u64, u64),
+}
+
+/// Shares between 0 and 1.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Load {
+    /// The busier of: the mean worker, and the whole process on the cores that it may use.
+    used: f64,
+    steal: f64,
+}
+
+impl Load {
+    fn between(old: &Measurement, new: &Measurement, cores: usize) -> Load {
+        let wall = (new.at - old.at).as_secs_f64();
+        let share = |old: Duration, new: Duration| new.saturating_sub(old).as_secs_f64() / wall;
+        let workers = new.times.workers.len();
+        let busy = old.times.workers.iter().zip(&new.times.workers);
+        let workers = busy.map(|(old, new)| share(*old, *new)).sum::<f64>() / workers.max(1) as f64;
+        let process = share(old.times.process, new.times.process) / cores.max(1) as f64;
+        let stolen = new.ticks.0.saturating_sub(old.ticks.0) as f64;
+        let all = new.ticks.1.saturating_sub(old.ticks.1).max(1) as f64;
+        Load {
+            used: workers.max(process),
+            steal: stolen / all,
+        }
+    }
+
+    fn stress(self) -> f64 {
+        (self.used + self.steal) / THRESHOLD
+    }
+}
+
+/// The latest stress level and steal.
+#[derive(Debug, Default)]
+pub struct LoadMeter {
+    stress: AtomicU64,
+    steal: AtomicU64,
+}
+
+impl LoadMeter {
+    /// Share of what the bridge can safely carry; 1 at 90 % of its CPU time. Zero before the first measurement.
+    pub fn stress(&self) -> f64 {
+        f64::from_bits(self.stress.load(Ordering::Relaxed))
+    }
+
+    /// Share of the machine's CPU time that the hypervisor gave to others.
+    pub fn steal(&self) -> f64 {
+        f64::from_bits(self.steal.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, load: Load) {
+        let store = |cell: &AtomicU64, value: f64| cell.store(value.to_bits(), Ordering::Relaxed);
+        store(&self.stress, load.stress());
+        store(&self.steal, load.steal);
+    }
+
+    /// Measures for as long as it is polled.
+    pub async fn run(&self, bridge: Bridge) {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut turns = interval(PERIOD);
+        // A measurement that comes late covers the time that passed.
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut window: VecDeque<Measurement> = VecDeque::new();
+        loop {
+            turns.tick().await;
+            let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+            window.push_back(Measurement {
+                at: Instant::now(),
+                times: bridge.cpu_times(),
+                ticks: ticks(&stat),
+            });
+            if window.len() > WINDOW {
+                window.pop_front();
+            }
+            if let (Some(old), Some(new)) = (window.front(), window.back())
+                && new.at > old.at
+            {
+                self.set(Load::between(old, new, cores));
+            }
+        }
+    }
+}
+
+/// Stolen and all ticks from the text of `/proc/stat`; zeros if it has none.
+fn ticks(stat: &str) -> (u64, u64) {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
+    let numbers = line.unwrap_or_default().split_whitespace();
+    let numbers: Vec<u64> = numbers.filter_map(|number| number.parse().ok()).collect();
+    let stolen = numbers.get(7).copied().unwrap_or(0);
+    (stolen, numbers.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(
+        start: Instant,
+        ms: u64,
+        workers: &[u64],
+        process: u64,
+        ticks: (u64, u64),
+    ) -> Measurement {
+        Measurement {
+            at: start + Duration::from_millis(ms),
+            times: CpuTimes {
+                workers: workers.iter().copied().map(Duration::from_millis).collect(),
+                process: Duration::from_millis(process),
+            },
+            ticks,
+        }
+    }
+
+    #[test]
+    fn rest_and_stats_case_22_stress_is_the_share_of_safe_capacity() {
+        let start = Instant::now();
+        let idle = at(start, 0, &[100, 100], 300, (0, 0));
+        for (workers, process, stress) in [
+            // Half of both workers, and a little elsewhere on two cores.
+            ([550, 550], 1_210, 0.455 / 0.9),
+            // One is busy, one idle: room for other conferences.
+            ([1_100, 100], 1_300, 0.5 / 0.9),
+            ([1_100, 1_100], 2_300, 1.0 / 0.9),
+            // Handshakes alone.
+            ([100, 100], 2_300, 1.0 / 0.9),
+        ] {
+            let busy = at(start, 1_000, &workers, process, (0, 100));
+            let measured = Load::between(&idle, &busy, 2).stress();
+            assert!((measured - stress).abs() < 1e-9, "{workers:?} {measured}");
+        }
+    }
+
+    #[test]
+    fn two_workers_on_a_large_machine_can_be_overloaded() {
+        let start = Instant::now();
+        let old = at(start, 0, &[0, 0], 0, (0, 0));
+        let new = at(start, 500, &[500, 500], 1_000, (0, 1));
+        assert!(Load::between(&old, &new, 64).stress() > 1.0);
+    }
+
+    #[test]
+    fn rest_and_stats_case_24_steal_adds_to_the_load() {
+        let before = "cpu  1000 0 0 9000 0 0 0 0 0 0\ncpu0 1 2 3\n";
+        let after = "cpu  1000 0 0 9900 0 0 0 100 0 0\n";
+        let start = Instant::now();
+        let old = at(start, 0, &[0], 0, ticks(before));
+        let new = at(start, 1_000, &[0], 0, ticks(after));
+        let load = Load::between(&old, &new, 1);
+        assert!((load.steal - 0.1).abs() < 1e-9);
+        assert!((load.stress() - 0.1 / 0.9).abs() < 1e-9);
+        assert_eq!(ticks("intr 1 2\n"), (0, 0));
+    }
+}

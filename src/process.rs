@@ -1,0 +1,135 @@
+//! The daemon's process as the HTTP resources see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use causeway_bridge::Bridge;
+use causeway_bridge::control::{Control, ControlAccess};
+use causeway_bridge::time::Time;
+use causeway_colibri::statistics::{ProcessFacts, WebSocketFacts};
+use causeway_colibri::{Health, Process, ServiceState};
+
+use crate::config::DaemonConfig;
+use crate::health::HealthMonitor;
+use crate::load::LoadMeter;
+use crate::shutdown::Shutdown;
+use crate::websocket::WebSockets;
+
+/// The running bridge and everything that is known about its process.
+pub struct DaemonProcess {
+    bridge: Bridge,
+    drain: AtomicBool,
+    shutdown: Shutdown,
+    health: HealthMonitor,
+    load: LoadMeter,
+    sockets: Arc<WebSockets>,
+    started_ms: u64,
+}
+
+impl DaemonProcess {
+    /// The process around a bridge that just started.
+    pub fn new(
+        bridge: Bridge,
+        config: &DaemonConfig,
+        sockets: Arc<WebSockets>,
+    ) -> Arc<DaemonProcess> {
+        let bound = bridge.addresses().iter().map(|address| address.ip());
+        let mapped = config.bridge.ice.mappings.iter();
+        let mapped = mapped.map(|(_, public, _)| *public);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        Arc::new(DaemonProcess {
+            drain: AtomicBool::new(config.initial_drain_mode),
+            shutdown: Shutdown::new(config.shutdown),
+            health: HealthMonitor::new(config.health, bound.chain(mapped)),
+            load: LoadMeter::default(),
+            sockets,
+            started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
+            bridge,
+        })
+    }
+
+    /// Watches load and health, until a shutdown that was asked for is due.
+    pub async fn run(&self) {
+        let endpoints = || self.with_control(|control, _| control.endpoint_count_total());
+        tokio::select! {
+            () = self.shutdown.finished(endpoints) => {}
+            () = self.load.run(self.bridge.clone()) => {}
+            () = self.health.run(self.bridge.clone()) => {}
+        }
+    }
+}
+
+impl ControlAccess for DaemonProcess {
+    fn with_control<R>(&self, work: impl FnOnce(&mut Control, Time) -> R) -> R {
+        self.bridge.with_control(work)
+    }
+}
+
+impl Process for DaemonProcess {
+    fn service_state(&self) -> ServiceState {
+        ServiceState {
+            drain: self.drain.load(Ordering::Relaxed),
+            graceful_shutdown: self.shutdown.is_graceful(),
+            shutting_down: self.shutdown.is_shutting_down(),
+        }
+    }
+
+    fn set_drain(&self, drain: bool) {
+        tracing::info!(drain, "drain mode");
+        self.drain.store(drain, Ordering::Relaxed);
+    }
+
+    fn shutdown(&self, graceful: bool) {
+        self.shutdown.ask(graceful);
+    }
+
+    fn health(&self) -> Health {
+        self.health.health()
+    }
+
+    fn facts(&self) -> ProcessFacts {
+        let sockets = self.sockets.stats();
+        let websockets = WebSocketFacts {
+            open: sockets.open,
+            messages_received: sockets.messages_received,
+            messages_sent: sockets.messages_sent,
+            close_normal: sockets.close_normal,
+            close_abnormal: sockets.close_abnormal,
+            errors: sockets.errors,
+            overflows: sockets.overflows,
+        };
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        ProcessFacts {
+            stress: self.load.stress(),
+            cpu_steal: self.load.steal(),
+            threads: number_of(&status, "Threads:"),
+            open_files: open_files as u64,
+            memory: number_of(&status, "VmRSS:") * 1024,
+            started_ms: self.started_ms,
+            websockets,
+            ..ProcessFacts::default()
+        }
+    }
+}
+
+/// A number in the text of `/proc/self/status`; zero if it is not there.
+fn number_of(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_of;
+
+    #[test]
+    fn numbers_of_the_process_are_read() {
+        let status = "Name:\tcauseway\nVmRSS:\t   12345 kB\nThreads:\t9\n";
+        assert_eq!(number_of(status, "Threads:"), 9);
+        assert_eq!(number_of(status, "VmRSS:"), 12_345);
+        assert_eq!(number_of("", "Threads:"), 0);
+    }
+}
