@@ -17,7 +17,7 @@ use rtc_shared::error::Error;
 
 use super::dtls::DtlsConfig;
 use super::flight::{Expected, Flight};
-use super::hello::{Negotiated, SUITES, profile_code};
+use super::hello::{Negotiated, OFFERED_SUITES, profile_code};
 use super::provider::Provider;
 use super::record::{COOKIE_BYTES, HEADER, SEQUENCE_MASK, content, records, write_record};
 use crate::limits;
@@ -127,7 +127,7 @@ impl Attempt {
         random: Random,
     ) -> Result<Attempt, EngineError> {
         let provider = Provider::new(random, [0; COOKIE_BYTES]);
-        let engine_config = engine_config(config, &provider, true, &SUITES, &config.profiles)?;
+        let engine_config = engine_config(config, &provider, true, &OFFERED_SUITES, &config.profiles)?;
         let mut engine = Endpoint::new(PEER, TransportProtocol::UDP, None);
         guarded(|| engine.connect(now, PEER, engine_config, None))?;
         Ok(Attempt::new(

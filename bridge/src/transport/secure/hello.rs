@@ -9,6 +9,17 @@ const EXTENSION_USE_SRTP: usize = 14;
 
 /// Cipher suites that an ECDSA certificate can serve, in order of preference.
 pub(super) const SUITES: [u16; 2] = [ECDHE_ECDSA_AES128_GCM, ECDHE_ECDSA_CHACHA20];
+/// Cipher suites that we offer as a client: the server may have an RSA certificate, as native clients do.
+pub(super) const OFFERED_SUITES: [u16; 4] = [
+    ECDHE_ECDSA_AES128_GCM,
+    ECDHE_RSA_AES128_GCM,
+    ECDHE_ECDSA_CHACHA20,
+    ECDHE_RSA_CHACHA20,
+];
+/// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`.
+const ECDHE_RSA_AES128_GCM: u16 = 0xc02f;
+/// `TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256`.
+const ECDHE_RSA_CHACHA20: u16 = 0xcca8;
 /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`.
 pub(super) const ECDHE_ECDSA_AES128_GCM: u16 = 0xc02b;
 /// `TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256`.
