@@ -23,6 +23,7 @@ pub struct DaemonProcess {
     shutdown: Shutdown,
     health: HealthMonitor,
     load: LoadMeter,
+    average_participant_stress: f64,
     sockets: Arc<WebSockets>,
     started_ms: u64,
 }
@@ -42,7 +43,8 @@ impl DaemonProcess {
             drain: AtomicBool::new(config.initial_drain_mode),
             shutdown: Shutdown::new(config.shutdown),
             health: HealthMonitor::new(config.health, bound.chain(mapped)),
-            load: LoadMeter::default(),
+            load: LoadMeter::new(config.load),
+            average_participant_stress: config.load.average_participant_stress,
             sockets,
             started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
             bridge,
@@ -103,6 +105,7 @@ impl Process for DaemonProcess {
         let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         ProcessFacts {
             stress: self.load.stress(),
+            average_participant_stress: self.average_participant_stress,
             cpu_steal: self.load.steal(),
             threads: number_of(&status, "Threads:"),
             open_files: open_files as u64,

@@ -13,7 +13,7 @@ use causeway_hocon::{Error, Settings, Value};
 use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, legacy,
-    unused,
+    load, unused,
 };
 
 /// Slots and list lengths that one receiver may be given.
@@ -54,6 +54,8 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     websockets(r, &mut config.websockets);
     daemon(r, &mut config);
     channel(r, &mut config.bridge, config.release.as_deref());
+
+    load::read(r, &mut config.load);
 
     unused::check(r);
     if reader.errors.is_empty() {

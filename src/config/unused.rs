@@ -37,10 +37,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("videobridge.redact-colibri-http-headers", LATER),
     ("videobridge.load-management.load-measurements", LATER),
     ("videobridge.load-management.load-reducers", LATER),
-    (
-        "videobridge.load-management.average-participant-stress",
-        LATER,
-    ),
     ("videobridge.stats.transit-time", LATER),
     ("videobridge.health.require-stun", LATER),
     ("videobridge.sctp.max-channels", LATER),

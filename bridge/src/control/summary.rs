@@ -178,6 +178,14 @@ impl Control {
         summary
     }
 
+    /// Packets per second from and to all endpoints, by the workers' latest reports.
+    pub fn packet_rate(&self) -> u64 {
+        let rates = self.stats.values();
+        rates
+            .map(|report| report.packet_rate_in + report.packet_rate_out)
+            .sum()
+    }
+
     fn add_conference(
         &self,
         conference: ConferenceKey,
