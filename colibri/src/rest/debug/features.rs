@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use causeway_bridge::counters::{Counter, Counters};
 use causeway_bridge::ids::EndpointId;
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
             "/debug/features/endpoint/{conference}/{endpoint}/{feature}/{on}",
             post(dump_switch::<P>),
         )
-        .route("/debug/stats/jvb/{feature}", get(stats))
+        .route("/debug/stats/jvb/{feature}", get(stats::<P>))
         .route("/debug/stats/{feature}", get(stats_moved))
         .route("/debug/stats/{feature}/", get(stats_moved))
 }
@@ -151,8 +152,22 @@ async fn dump_switch<P: Process>(
     failure(StatusCode::FORBIDDEN, why, None)
 }
 
-async fn stats(Path(name): Path<String>) -> Response {
+/// What queues dropped, under the names of the reference implementation's queues that do the same.
+fn queues(counters: &Counters) -> Value {
+    let queue = |dropped: Counter, exceptions: u64| json!({ "dropped_packets": counters.get(dropped), "exceptions": exceptions });
+    json!({
+        "srtp_send_queue": queue(Counter::DropSendFull, counters.get(Counter::SendErrors)),
+        "rtp_receiver_queue": queue(Counter::DropRingFull, counters.get(Counter::Panics)),
+        "colibri_queue": queue(Counter::DropEventFull, 0),
+    })
+}
+
+async fn stats<P: Process>(State(service): Shared<P>, Path(name): Path<String>) -> Response {
     let described = match name.as_str() {
+        "queue-stats" => {
+            let summary = service.process.with_control(|control, _| control.summary());
+            queues(&summary.counters)
+        }
         "node-stats" | "payload-verification" => json!({ "num_payload_verification_failures": 0 }),
         "pool-stats" => json!({ "num_large_requests": 0 }),
         name if feature(name).is_some_and(|(.., has_stats)| has_stats) => {
