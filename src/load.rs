@@ -28,7 +28,8 @@ struct Measurement {
 /// Shares between 0 and 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Load {
-    /// The busier of: the mean worker, and the whole process on the cores that it may use.
+    /// The busier of: the mean worker, and the whole process on the cores that it may use. A worker that has to wait
+    /// for a core is as busy as one that runs: neither has time for more.
     used: f64,
     steal: f64,
 }
@@ -39,7 +40,8 @@ impl Load {
         let share = |old: Duration, new: Duration| new.saturating_sub(old).as_secs_f64() / wall;
         let workers = new.times.workers.len();
         let busy = old.times.workers.iter().zip(&new.times.workers);
-        let workers = busy.map(|(old, new)| share(*old, *new)).sum::<f64>() / workers.max(1) as f64;
+        let busy = busy.map(|(old, new)| share(old.used, new.used) + share(old.waited, new.waited));
+        let workers = busy.sum::<f64>() / workers.max(1) as f64;
         let process = share(old.times.process, new.times.process) / cores.max(1) as f64;
         let stolen = new.ticks.0.saturating_sub(old.ticks.0) as f64;
         let all = new.ticks.1.saturating_sub(old.ticks.1).max(1) as f64;
@@ -134,6 +136,8 @@ fn ticks(stat: &str) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use causeway_bridge::net::WorkerTime;
+
     use super::*;
 
     fn at(
@@ -146,7 +150,13 @@ mod tests {
         Measurement {
             at: start + Duration::from_millis(ms),
             times: CpuTimes {
-                workers: workers.iter().copied().map(Duration::from_millis).collect(),
+                workers: workers
+                    .iter()
+                    .map(|used| WorkerTime {
+                        used: Duration::from_millis(*used),
+                        waited: Duration::ZERO,
+                    })
+                    .collect(),
                 process: Duration::from_millis(process),
             },
             ticks,
@@ -170,6 +180,16 @@ mod tests {
             let measured = Load::between(&idle, &busy, 2).stress(&config::Load::default(), 0);
             assert!((measured - stress).abs() < 1e-9, "{workers:?} {measured}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_core_is_busy() {
+        let start = Instant::now();
+        let old = at(start, 0, &[0], 0, (0, 0));
+        let mut new = at(start, 1_000, &[300], 300, (0, 1));
+        new.times.workers[0].waited = Duration::from_millis(600);
+        let measured = Load::between(&old, &new, 8).stress(&config::Load::default(), 0);
+        assert!((measured - 1.0).abs() < 1e-9, "{measured}");
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl WorkerThread {
         let shared = Arc::clone(&self.shared);
         let inbox = &shared.workers[usize::from(id.0)];
         let _end = End(inbox);
+        inbox.runs_here();
         let mut stop = false;
         while !stop {
             let timeout = self.sleep_time(&readable);
