@@ -168,8 +168,6 @@ pub struct Health {
     pub timeout: Duration,
     /// A check that takes longer is a failure.
     pub max_check_duration: Duration,
-    /// Stay unhealthy after a failure.
-    pub sticky_failures: bool,
     /// Fail if no public address is known.
     pub require_valid_address: bool,
 }
@@ -180,7 +178,6 @@ impl Default for Health {
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(90),
             max_check_duration: Duration::from_secs(3),
-            sticky_failures: false,
             require_valid_address: true,
         }
     }

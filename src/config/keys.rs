@@ -597,10 +597,6 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
             &mut config.logs.redact_remote_addresses,
         ),
         (
-            "videobridge.health.sticky-failures",
-            &mut config.health.sticky_failures,
-        ),
-        (
             "videobridge.health.require-valid-address",
             &mut config.health.require_valid_address,
         ),
