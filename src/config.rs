@@ -6,6 +6,7 @@
 mod files;
 mod keys;
 mod legacy;
+mod load;
 mod reader;
 mod sources;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::time::Duration;
 use causeway_bridge::config::BridgeConfig;
 use causeway_hocon::{Config, Error, Origin};
 
+pub use load::{Load, LoadMeasurement};
 pub use sources::Sources;
 
 /// Everything that can be set.
@@ -47,6 +49,8 @@ pub struct DaemonConfig {
     pub initial_drain_mode: bool,
     /// Periodic statistics.
     pub stats: Stats,
+    /// How load is measured.
+    pub load: Load,
     /// Added to the version for matching bridges of one release (`videobridge.version.release`).
     pub release: Option<String>,
     /// How much logs say about clients.
@@ -70,6 +74,7 @@ impl Default for DaemonConfig {
             shutdown: Shutdown::default(),
             initial_drain_mode: false,
             stats: Stats::default(),
+            load: Load::default(),
             release: None,
             logs: Logs::default(),
         }
@@ -163,8 +168,6 @@ pub struct Health {
     pub timeout: Duration,
     /// A check that takes longer is a failure.
     pub max_check_duration: Duration,
-    /// Stay unhealthy after a failure.
-    pub sticky_failures: bool,
     /// Fail if no public address is known.
     pub require_valid_address: bool,
 }
@@ -175,7 +178,6 @@ impl Default for Health {
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(90),
             max_check_duration: Duration::from_secs(3),
-            sticky_failures: false,
             require_valid_address: true,
         }
     }

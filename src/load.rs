@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use causeway_bridge::Bridge;
+use causeway_bridge::control::ControlAccess;
 use causeway_bridge::net::CpuTimes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Load at which the stress level is 1.
-const THRESHOLD: f64 = 0.9;
+use crate::config::{self, LoadMeasurement};
+
 /// Time between two measurements.
 const PERIOD: Duration = Duration::from_millis(250);
 /// Measurements from the first to the last of which the load is taken: one second.
@@ -27,7 +28,8 @@ struct Measurement {
 /// Shares between 0 and 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Load {
-    /// The busier of: the mean worker, and the whole process on the cores that it may use.
+    /// The busier of: the mean worker, and the whole process on the cores that it may use. A worker that has to wait
+    /// for a core is as busy as one that runs: neither has time for more.
     used: f64,
     steal: f64,
 }
@@ -38,7 +40,8 @@ impl Load {
         let share = |old: Duration, new: Duration| new.saturating_sub(old).as_secs_f64() / wall;
         let workers = new.times.workers.len();
         let busy = old.times.workers.iter().zip(&new.times.workers);
-        let workers = busy.map(|(old, new)| share(*old, *new)).sum::<f64>() / workers.max(1) as f64;
+        let busy = busy.map(|(old, new)| share(old.used, new.used) + share(old.waited, new.waited));
+        let workers = busy.sum::<f64>() / workers.max(1) as f64;
         let process = share(old.times.process, new.times.process) / cores.max(1) as f64;
         let stolen = new.ticks.0.saturating_sub(old.ticks.0) as f64;
         let all = new.ticks.1.saturating_sub(old.ticks.1).max(1) as f64;
@@ -48,20 +51,37 @@ impl Load {
         }
     }
 
-    fn stress(self) -> f64 {
-        (self.used + self.steal) / THRESHOLD
+    /// One when the threshold of what is measured is reached.
+    fn stress(self, options: &config::Load, packet_rate: u64) -> f64 {
+        match options.measurement {
+            LoadMeasurement::PacketRate => packet_rate as f64 / options.packet_threshold,
+            LoadMeasurement::CpuUsage if options.detect_steal => {
+                (self.used + self.steal) / options.cpu_threshold
+            }
+            LoadMeasurement::CpuUsage => self.used / options.cpu_threshold,
+        }
     }
 }
 
 /// The latest stress level and steal.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LoadMeter {
+    options: config::Load,
     stress: AtomicU64,
     steal: AtomicU64,
 }
 
 impl LoadMeter {
-    /// Share of what the bridge can safely carry; 1 at 90 % of its CPU time. Zero before the first measurement.
+    /// A meter that measured nothing so far.
+    pub fn new(options: config::Load) -> LoadMeter {
+        LoadMeter {
+            options,
+            stress: AtomicU64::new(0),
+            steal: AtomicU64::new(0),
+        }
+    }
+
+    /// Share of what the bridge can safely carry. Zero before the first measurement.
     pub fn stress(&self) -> f64 {
         f64::from_bits(self.stress.load(Ordering::Relaxed))
     }
@@ -71,9 +91,9 @@ impl LoadMeter {
         f64::from_bits(self.steal.load(Ordering::Relaxed))
     }
 
-    fn set(&self, load: Load) {
+    fn set(&self, load: Load, packet_rate: u64) {
         let store = |cell: &AtomicU64, value: f64| cell.store(value.to_bits(), Ordering::Relaxed);
-        store(&self.stress, load.stress());
+        store(&self.stress, load.stress(&self.options, packet_rate));
         store(&self.steal, load.steal);
     }
 
@@ -98,7 +118,8 @@ impl LoadMeter {
             if let (Some(old), Some(new)) = (window.front(), window.back())
                 && new.at > old.at
             {
-                self.set(Load::between(old, new, cores));
+                let packet_rate = bridge.with_control(|control, _| control.packet_rate());
+                self.set(Load::between(old, new, cores), packet_rate);
             }
         }
     }
@@ -115,6 +136,8 @@ fn ticks(stat: &str) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use causeway_bridge::net::WorkerTime;
+
     use super::*;
 
     fn at(
@@ -127,7 +150,13 @@ mod tests {
         Measurement {
             at: start + Duration::from_millis(ms),
             times: CpuTimes {
-                workers: workers.iter().copied().map(Duration::from_millis).collect(),
+                workers: workers
+                    .iter()
+                    .map(|used| WorkerTime {
+                        used: Duration::from_millis(*used),
+                        waited: Duration::ZERO,
+                    })
+                    .collect(),
                 process: Duration::from_millis(process),
             },
             ticks,
@@ -148,9 +177,19 @@ mod tests {
             ([100, 100], 2_300, 1.0 / 0.9),
         ] {
             let busy = at(start, 1_000, &workers, process, (0, 100));
-            let measured = Load::between(&idle, &busy, 2).stress();
+            let measured = Load::between(&idle, &busy, 2).stress(&config::Load::default(), 0);
             assert!((measured - stress).abs() < 1e-9, "{workers:?} {measured}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_a_core_is_busy() {
+        let start = Instant::now();
+        let old = at(start, 0, &[0], 0, (0, 0));
+        let mut new = at(start, 1_000, &[300], 300, (0, 1));
+        new.times.workers[0].waited = Duration::from_millis(600);
+        let measured = Load::between(&old, &new, 8).stress(&config::Load::default(), 0);
+        assert!((measured - 1.0).abs() < 1e-9, "{measured}");
     }
 
     #[test]
@@ -158,7 +197,7 @@ mod tests {
         let start = Instant::now();
         let old = at(start, 0, &[0, 0], 0, (0, 0));
         let new = at(start, 500, &[500, 500], 1_000, (0, 1));
-        assert!(Load::between(&old, &new, 64).stress() > 1.0);
+        assert!(Load::between(&old, &new, 64).stress(&config::Load::default(), 0) > 1.0);
     }
 
     #[test]
@@ -170,7 +209,24 @@ mod tests {
         let new = at(start, 1_000, &[0], 0, ticks(after));
         let load = Load::between(&old, &new, 1);
         assert!((load.steal - 0.1).abs() < 1e-9);
-        assert!((load.stress() - 0.1 / 0.9).abs() < 1e-9);
+        let mut options = config::Load::default();
+        assert!((load.stress(&options, 0) - 0.1 / 0.9).abs() < 1e-9);
+        options.detect_steal = false;
+        assert_eq!(load.stress(&options, 0), 0.0);
         assert_eq!(ticks("intr 1 2\n"), (0, 0));
+    }
+
+    #[test]
+    fn rest_and_stats_case_23_packets_may_be_what_counts() {
+        let options = config::Load {
+            measurement: LoadMeasurement::PacketRate,
+            packet_threshold: 1_000.0,
+            ..config::Load::default()
+        };
+        let idle = Load {
+            used: 0.0,
+            steal: 0.0,
+        };
+        assert_eq!(idle.stress(&options, 500), 0.5);
     }
 }

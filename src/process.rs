@@ -23,6 +23,7 @@ pub struct DaemonProcess {
     shutdown: Shutdown,
     health: HealthMonitor,
     load: LoadMeter,
+    average_participant_stress: f64,
     sockets: Arc<WebSockets>,
     started_ms: u64,
 }
@@ -42,7 +43,8 @@ impl DaemonProcess {
             drain: AtomicBool::new(config.initial_drain_mode),
             shutdown: Shutdown::new(config.shutdown),
             health: HealthMonitor::new(config.health, bound.chain(mapped)),
-            load: LoadMeter::default(),
+            load: LoadMeter::new(config.load),
+            average_participant_stress: config.load.average_participant_stress,
             sockets,
             started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
             bridge,
@@ -103,6 +105,7 @@ impl Process for DaemonProcess {
         let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         ProcessFacts {
             stress: self.load.stress(),
+            average_participant_stress: self.average_participant_stress,
             cpu_steal: self.load.steal(),
             threads: number_of(&status, "Threads:"),
             open_files: open_files as u64,
@@ -123,7 +126,39 @@ fn number_of(status: &str, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::number_of;
+    use causeway_bridge::config::BridgeConfig;
+    use causeway_bridge::net::NoHost;
+
+    use super::*;
+
+    #[test]
+    fn the_process_knows_itself() {
+        let mut config = DaemonConfig {
+            initial_drain_mode: true,
+            ..DaemonConfig::default()
+        };
+        config.bridge = BridgeConfig::default();
+        config.bridge.net.bind = vec![([127, 0, 0, 1], 0).into()];
+        config.bridge.net.workers = Some(2);
+        config.bridge.net.receive_buffer = 1 << 16;
+        let bridge = Bridge::start(config.bridge.clone(), Arc::new(NoHost)).unwrap();
+        assert_eq!(bridge.cpu_times().workers.len(), 2);
+        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new());
+        let facts = process.facts();
+        // Two workers, a thread for handshakes, the control plane.
+        assert!(facts.threads >= 4 && facts.open_files > 2 && facts.memory > 1 << 20);
+        assert!(facts.started_ms > 1_700_000_000_000);
+        assert!(process.service_state().drain);
+        process.set_drain(false);
+        process.shutdown(true);
+        let expected = ServiceState {
+            graceful_shutdown: true,
+            ..ServiceState::default()
+        };
+        assert_eq!(process.service_state(), expected);
+        bridge.stop();
+        assert!(bridge.cpu_times().workers.is_empty());
+    }
 
     #[test]
     fn numbers_of_the_process_are_read() {

@@ -118,6 +118,16 @@ counters! {
     GoneBytesOut,
     /// Milliseconds in which video SSRCs of endpoints that are gone were active, summed over them.
     GoneVideoMillis,
+    /// RTP packets sent at most 5 ms after the turn that they were received in began.
+    TransitUpTo5Ms,
+    /// RTP packets sent after more than 5 ms and at most 50 ms.
+    TransitUpTo50Ms,
+    /// RTP packets sent after more than 50 ms and at most 500 ms.
+    TransitUpTo500Ms,
+    /// RTP packets sent after more than 500 ms.
+    TransitLonger,
+    /// Microseconds that the packets of the four above took, summed over them.
+    TransitMicros,
     /// Datagrams handed to another worker.
     HandedOver,
     /// Conferences ended by a panic.

@@ -9,6 +9,7 @@ use causeway_bridge::control::Summary;
 
 pub use self::exposition::Format;
 pub use self::keys::timestamp;
+pub(crate) use self::metrics::TRANSIT;
 
 use crate::handler::ServiceState;
 use crate::rest::{Health, Process};

@@ -13,7 +13,7 @@ use causeway_hocon::{Error, Settings, Value};
 use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, legacy,
-    unused,
+    load, unused,
 };
 
 /// Slots and list lengths that one receiver may be given.
@@ -54,6 +54,8 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     websockets(r, &mut config.websockets);
     daemon(r, &mut config);
     channel(r, &mut config.bridge, config.release.as_deref());
+
+    load::read(r, &mut config.load);
 
     unused::check(r);
     if reader.errors.is_empty() {
@@ -593,10 +595,6 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
         (
             "videobridge.redact-remote-addresses",
             &mut config.logs.redact_remote_addresses,
-        ),
-        (
-            "videobridge.health.sticky-failures",
-            &mut config.health.sticky_failures,
         ),
         (
             "videobridge.health.require-valid-address",

@@ -5,6 +5,8 @@ use super::reader::Reader;
 
 pub(super) const REMOVED: &str = "has no effect any more and can be removed";
 const JAVA: &str = "belongs to the Java implementation and has no effect";
+const NOT_STICKY: &str = "has no effect, as in Jitsi Videobridge: the next check that passes makes the bridge healthy again";
+const ALWAYS: &str = "has no effect: it is always on";
 const LATER: &str = "is not implemented in this version and has no effect";
 
 /// Keys and groups of keys that are known and have no effect. One warning for each.
@@ -37,11 +39,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("videobridge.redact-colibri-http-headers", LATER),
     ("videobridge.load-management.load-measurements", LATER),
     ("videobridge.load-management.load-reducers", LATER),
-    (
-        "videobridge.load-management.average-participant-stress",
-        LATER,
-    ),
-    ("videobridge.stats.transit-time", LATER),
+    ("videobridge.stats.transit-time", ALWAYS),
+    ("videobridge.health.sticky-failures", NOT_STICKY),
     ("videobridge.health.require-stun", LATER),
     ("videobridge.sctp.max-channels", LATER),
     ("videobridge.cc.padding-period", LATER),

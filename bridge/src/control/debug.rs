@@ -10,7 +10,9 @@ use super::conference::Conference;
 use super::endpoint::Endpoint;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceName};
 use crate::media::MediaKind;
+use crate::stats::EndpointStats;
 use crate::time::Time;
+use crate::units::Bitrate;
 
 /// How much to tell, and in which time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +119,7 @@ impl Control {
             })
             .collect();
         let channel = &endpoint.channel;
+        let stats = self.endpoint_stats_of(endpoint.key);
         json!({
             "id": endpoint.id().as_str(),
             "conference": self.local_id(endpoint.conference),
@@ -146,6 +149,7 @@ impl Control {
             "on_stage": names(&endpoint.on_stage),
             "selected": names(&endpoint.selected),
             "estimate_bps": endpoint.estimate,
+            "media": stats.map(describe_media),
             "channel": {
                 "active": channel.active().map(|transport| match transport {
                     Transport::WebSocket => "websocket",
@@ -161,6 +165,32 @@ impl Control {
             },
         })
     }
+}
+
+fn describe_media(stats: &EndpointStats) -> Value {
+    let forwarded: Map<String, Value> = stats
+        .forwarded
+        .iter()
+        .map(|it| {
+            let layers = json!({ "target": it.target, "ideal": it.ideal, "height": it.height });
+            (it.source.as_str().to_owned(), layers)
+        })
+        .collect();
+    json!({
+        "connected": stats.connected,
+        "incoming_bps": stats.incoming.as_bps(),
+        "outgoing_bps": stats.outgoing.as_bps(),
+        "packets_received": stats.packets_in,
+        "packets_sent": stats.packets_out,
+        "incoming_loss": stats.incoming_loss,
+        "outgoing_loss": stats.outgoing_loss,
+        "sending_audio": stats.media.sending_audio,
+        "sending_video": stats.media.sending_video,
+        "oversending": stats.media.oversending,
+        "has_suspended_sources": stats.media.has_suspended,
+        "estimate_bps": stats.estimate.map(Bitrate::as_bps),
+        "forwarded_sources": forwarded,
+    })
 }
 
 fn names(names: &[SourceName]) -> Vec<&str> {

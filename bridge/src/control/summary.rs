@@ -1,7 +1,5 @@
 //! The whole bridge in numbers: what `/colibri/stats`, presence and metrics are made of (rest-and-stats spec §4).
 
-use std::collections::BTreeMap;
-
 use super::{Control, ControlCounters};
 use crate::counters::{Counter, Counters};
 use crate::ids::{ConferenceKey, EndpointKey};
@@ -129,7 +127,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(now: Time, stats: WorkerStats, before: Option<&Report>) -> Report {
+    pub(super) fn new(now: Time, mut stats: WorkerStats, before: Option<&Report>) -> Report {
+        stats.endpoints.sort_unstable_by_key(|stats| stats.endpoint);
         let rate = |counter: Counter| {
             let before = before.filter(|before| now > before.at)?;
             let more = stats.counters.get(counter);
@@ -144,6 +143,12 @@ impl Report {
             stats,
         }
     }
+
+    fn endpoint(&self, endpoint: EndpointKey) -> Option<&EndpointStats> {
+        let endpoints = &self.stats.endpoints;
+        let found = endpoints.binary_search_by_key(&endpoint, |stats| stats.endpoint);
+        endpoints.get(found.ok()?)
+    }
 }
 
 impl Control {
@@ -155,22 +160,14 @@ impl Control {
             control: self.counters(),
             ..Summary::default()
         };
-        let mut known: BTreeMap<EndpointKey, &EndpointStats> = BTreeMap::new();
         for report in self.stats.values() {
             summary.counters.merge(&report.stats.counters);
             summary.packet_rate_in += report.packet_rate_in;
             summary.packet_rate_out += report.packet_rate_out;
-            known.extend(
-                report
-                    .stats
-                    .endpoints
-                    .iter()
-                    .map(|stats| (stats.endpoint, stats)),
-            );
         }
         let mut round_trips = (0.0, 0u64);
         for conference in self.conferences.keys() {
-            self.add_conference(*conference, &known, &mut summary, &mut round_trips);
+            self.add_conference(*conference, &mut summary, &mut round_trips);
         }
         if round_trips.1 > 0 {
             summary.mean_rtt_ms = round_trips.0 / round_trips.1 as f64;
@@ -178,16 +175,29 @@ impl Control {
         summary
     }
 
+    /// An endpoint's media as its worker last reported it.
+    pub(super) fn endpoint_stats_of(&self, endpoint: EndpointKey) -> Option<&EndpointStats> {
+        let worker = self.endpoints.get(&endpoint)?.worker;
+        self.stats.get(&worker)?.endpoint(endpoint)
+    }
+
+    /// Packets per second from and to all endpoints, by the workers' latest reports.
+    pub fn packet_rate(&self) -> u64 {
+        let rates = self.stats.values();
+        rates
+            .map(|report| report.packet_rate_in + report.packet_rate_out)
+            .sum()
+    }
+
     fn add_conference(
         &self,
         conference: ConferenceKey,
-        known: &BTreeMap<EndpointKey, &EndpointStats>,
         summary: &mut Summary,
         round_trips: &mut (f64, u64),
     ) {
         let (mut size, mut audio, mut video, mut silent, mut high_loss) = (0, 0, 0, 0, 0);
         for key in self.endpoints(conference) {
-            let stats = known.get(&key);
+            let stats = self.endpoint_stats_of(key);
             if let Some(stats) = stats {
                 summary.bitrate_in += stats.incoming.as_bps();
                 summary.bitrate_out += stats.outgoing.as_bps();

@@ -394,8 +394,7 @@ impl Downlink {
         slot[0] |= 0x20;
         let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
-        self.rate.add(cx.now, len);
-        cx.count(Counter::RtpOut);
+        self.count_sent(cx, len);
         Some(len)
     }
 
@@ -477,11 +476,15 @@ impl Downlink {
             .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
             .ok()?;
         cx.egress.commit_sealed(path, sealed, &mut self.chain);
-        self.packets += 1;
-        self.bytes += end as u64;
-        self.rate.add(cx.now, end);
-        cx.count(Counter::RtpOut);
+        self.count_sent(cx, end);
         Some(end)
+    }
+
+    fn count_sent(&mut self, cx: &mut Context<'_>, len: usize) {
+        self.packets += 1;
+        self.bytes += len as u64;
+        self.rate.add(cx.now, len);
+        cx.count(Counter::RtpOut);
     }
 
     /// Seals and queues a compound of RTCP.

@@ -71,11 +71,20 @@ impl Host for NoHost {
 #[derive(Clone)]
 pub struct Bridge(Arc<Inner>);
 
+/// How long a worker had something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct WorkerTime {
+    /// CPU time used.
+    pub used: Duration,
+    /// Time in which it could have run, but others had the cores.
+    pub waited: Duration,
+}
+
 /// CPU time.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct CpuTimes {
     /// Of each worker; empty once the bridge stopped.
-    pub workers: Vec<Duration>,
+    pub workers: Vec<WorkerTime>,
     /// Of all threads of the process.
     pub process: Duration,
 }
@@ -244,10 +253,16 @@ impl Bridge {
     /// CPU time used so far, by each worker and by the whole process.
     pub fn cpu_times(&self) -> CpuTimes {
         let threads = lock(&self.0.threads);
-        // They were started first.
-        let workers = threads.iter().take(self.workers());
+        // Workers were started first.
+        let workers = threads.iter().zip(&self.0.shared.workers);
+        let workers = workers.filter_map(|(thread, inbox)| {
+            Some(WorkerTime {
+                used: sys::thread_cpu_time(thread)?,
+                waited: inbox.waited(),
+            })
+        });
         CpuTimes {
-            workers: workers.filter_map(sys::thread_cpu_time).collect(),
+            workers: workers.collect(),
             process: sys::process_cpu_time().unwrap_or_default(),
         }
     }

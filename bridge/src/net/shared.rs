@@ -1,7 +1,7 @@
 //! What the threads share: the clock, and bounded queues towards each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use crossbeam_queue::ArrayQueue;
@@ -44,6 +44,8 @@ pub(super) struct Inbox {
     turn: AtomicU64,
     /// The worker takes nothing any more.
     pub ended: AtomicBool,
+    /// The kernel's id of the worker's thread; 0 = not known.
+    thread: AtomicU64,
 }
 
 impl Inbox {
@@ -55,7 +57,24 @@ impl Inbox {
             sleeping: AtomicBool::new(false),
             turn: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            thread: AtomicU64::new(0),
         }
+    }
+
+    /// The calling thread is the worker's.
+    pub fn runs_here(&self) {
+        let link = std::fs::read_link("/proc/thread-self").ok();
+        let id = link.and_then(|link| link.file_name()?.to_str()?.parse().ok());
+        self.thread.store(id.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// How long the worker's thread was ready to run while others had the cores; zero where the kernel does not tell.
+    pub fn waited(&self) -> Duration {
+        let thread = self.thread.load(Ordering::Relaxed);
+        let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"));
+        let text = text.unwrap_or_default();
+        let nanos = text.split_whitespace().nth(1);
+        Duration::from_nanos(nanos.and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
     }
 
     /// The worker begins a turn.

@@ -64,6 +64,7 @@ impl WorkerThread {
         let shared = Arc::clone(&self.shared);
         let inbox = &shared.workers[usize::from(id.0)];
         let _end = End(inbox);
+        inbox.runs_here();
         let mut stop = false;
         while !stop {
             let timeout = self.sleep_time(&readable);
@@ -81,6 +82,7 @@ impl WorkerThread {
             }
             let now = shared.clock.now();
             inbox.turn_begins(now);
+            let sent = self.worker.counters().get(Counter::RtpOut);
             for (index, readable) in readable.iter_mut().enumerate() {
                 if *readable {
                     *readable = self.receive(&mut receive, index, now);
@@ -104,8 +106,27 @@ impl WorkerThread {
             }
             self.worker.end_turn(now);
             self.flush(&mut send);
+            let sent_in_turn = self.worker.counters().get(Counter::RtpOut) - sent;
+            self.count_transit(sent_in_turn, shared.clock.now() - now);
             self.deliver();
         }
+    }
+
+    /// Counts how long the packets of a turn took from socket to socket: not more than the turn.
+    fn count_transit(&mut self, packets: u64, turn: Duration) {
+        if packets == 0 {
+            return;
+        }
+        let class = match turn.as_millis() {
+            0..5 => Counter::TransitUpTo5Ms,
+            5..50 => Counter::TransitUpTo50Ms,
+            50..500 => Counter::TransitUpTo500Ms,
+            _ => Counter::TransitLonger,
+        };
+        let micros = u64::try_from(turn.as_micros()).unwrap_or(u64::MAX);
+        let counters = self.worker.counters();
+        counters.add(class, packets);
+        counters.add(Counter::TransitMicros, packets.saturating_mul(micros));
     }
 
     /// How long to wait: not at all while there is work, otherwise until the next timer. Announces sleep first, so

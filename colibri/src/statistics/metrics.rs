@@ -8,6 +8,14 @@ use super::exposition::{Format, Metric, Reading};
 
 /// Prefix of the metrics that the reference implementation has too.
 const PREFIX: &str = "jitsi_jvb_";
+/// Classes of the time that packets take through the bridge, with their lower bounds in milliseconds.
+pub(crate) const TRANSIT: [(Counter, u32); 4] = [
+    (Counter::TransitUpTo5Ms, 0),
+    (Counter::TransitUpTo50Ms, 5),
+    (Counter::TransitUpTo500Ms, 50),
+    (Counter::TransitLonger, 500),
+];
+
 /// Prefix of ours.
 const OWN_PREFIX: &str = "causeway_";
 
@@ -37,7 +45,20 @@ impl Statistics {
             classes: vec![0; 18],
             sum: 0.0,
         };
+        let transit = Reading::Histogram {
+            bounds: vec![0.0, 5.0, 50.0, 500.0],
+            classes: [0]
+                .into_iter()
+                .chain(TRANSIT.map(|(counter, _)| total(counter)))
+                .collect(),
+            sum: total(Counter::TransitMicros) as f64 / 1000.0,
+        };
         let listed = [
+            (
+                "rtp_transit_time",
+                "Milliseconds that RTP packets took from receiving to sending, per copy.",
+                transit,
+            ),
             (
                 "thread_count",
                 "Threads of the process.",

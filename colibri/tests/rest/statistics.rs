@@ -240,6 +240,35 @@ async fn packet_rates_are_differences_between_reports() {
 }
 
 #[tokio::test]
+async fn rest_and_stats_case_21_transit_times_are_counted_per_copy() {
+    let world = World::enabled(true);
+    let mut counters = Counters::default();
+    counters.add(Counter::TransitUpTo5Ms, 9_990);
+    counters.add(Counter::TransitUpTo500Ms, 10);
+    counters.add(Counter::TransitMicros, 20_000_000);
+    worker_reports(&world, Vec::new(), counters);
+    let (_, text) = metrics(&world, Some("*/*")).await;
+    for line in [
+        "jitsi_jvb_rtp_transit_time_bucket{le=\"0.0\"} 0.0",
+        "jitsi_jvb_rtp_transit_time_bucket{le=\"5.0\"} 9990.0",
+        "jitsi_jvb_rtp_transit_time_bucket{le=\"50.0\"} 9990.0",
+        "jitsi_jvb_rtp_transit_time_bucket{le=\"500.0\"} 10000.0",
+        "jitsi_jvb_rtp_transit_time_bucket{le=\"+Inf\"} 10000.0",
+        "jitsi_jvb_rtp_transit_time_count 10000.0",
+        "jitsi_jvb_rtp_transit_time_sum 20000.0",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}");
+    }
+    let (_, debug) = world
+        .send("GET", "/debug/stats/jvb/transit-stats", None, "")
+        .await;
+    let rtp = &debug["e2e_packet_delay"]["rtp"];
+    assert_eq!(rtp["average_delay_ms"], 2.0);
+    assert_eq!(rtp["buckets"]["50_to_max_ms"], 10);
+    assert_eq!(rtp["buckets"]["0_to_max_ms"], 10_000);
+}
+
+#[tokio::test]
 async fn rest_and_stats_case_19_the_form_is_negotiated() {
     let world = World::enabled(true);
     let open = "application/openmetrics-text;charset=utf-8;version=1.0.0";

@@ -13,8 +13,10 @@ use crate::control::api::{
 use crate::counters::Counter;
 use crate::ids::{ConferenceKey, EndpointKey, WorkerId};
 use crate::media::{EncodingDescription, MediaKind};
+use crate::messages::{Command, Event};
 use crate::random::Random;
 use crate::sim::link::{Link, LinkConfig};
+use crate::stats::EndpointStats;
 use crate::time::Time;
 use crate::transport::ice::Credentials;
 use crate::wire::demux::{Class, classify};
@@ -138,6 +140,7 @@ impl World {
             self.step()?;
         }
         self.check_liveness()?;
+        self.check_counts()?;
         for worker in &mut self.driver.workers {
             self.totals.handed_over += worker.counters().get(Counter::HandedOver);
         }
@@ -314,6 +317,38 @@ impl World {
                         peer.id
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is counted twice or lost, whoever left in between; and everybody who is here sends.
+    fn check_counts(&mut self) -> Result<(), String> {
+        for worker in &mut self.driver.workers {
+            worker.handle_command(self.now, Command::CollectStats);
+            let Some(Event::Stats(_, stats)) = worker.outputs().events.pop_back() else {
+                return Err("a worker does not answer".into());
+            };
+            let total = |counter| stats.counters.get(counter);
+            let sum = |of: fn(&EndpointStats) -> u64| stats.endpoints.iter().map(of).sum::<u64>();
+            let received = sum(|it| it.packets_in) + total(Counter::GonePacketsIn);
+            let sent = sum(|it| it.packets_out) + total(Counter::GonePacketsOut);
+            if (received, sent) != (total(Counter::RtpIn), total(Counter::RtpOut)) {
+                return Err(format!(
+                    "{received} in and {sent} out: {:?}",
+                    stats.counters
+                ));
+            }
+            let sends = |it: &EndpointStats| it.media.sending_audio && it.media.sending_video;
+            if let Some(silent) = stats.endpoints.iter().find(|it| !sends(it)) {
+                return Err(format!("sends nothing: {silent:?}"));
+            }
+            let video_time = total(Counter::GoneVideoMillis);
+            if total(Counter::KeyframesIn) == 0 && !stats.endpoints.is_empty() {
+                return Err("no keyframe was counted".into());
+            }
+            if total(Counter::GonePacketsIn) > 1_000 && video_time == 0 {
+                return Err("no video time was counted".into());
             }
         }
         Ok(())

@@ -11,11 +11,13 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use causeway_bridge::counters::{Counter, Counters};
 use causeway_bridge::ids::EndpointId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::find;
 use crate::rest::{Process, Service, Shared, failure, not_found};
+use crate::statistics::TRANSIT;
 
 /// Positions of the switches.
 #[derive(Default)]
@@ -71,7 +73,7 @@ pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
             "/debug/features/endpoint/{conference}/{endpoint}/{feature}/{on}",
             post(dump_switch::<P>),
         )
-        .route("/debug/stats/jvb/{feature}", get(stats))
+        .route("/debug/stats/jvb/{feature}", get(stats::<P>))
         .route("/debug/stats/{feature}", get(stats_moved))
         .route("/debug/stats/{feature}/", get(stats_moved))
 }
@@ -151,8 +153,40 @@ async fn dump_switch<P: Process>(
     failure(StatusCode::FORBIDDEN, why, None)
 }
 
-async fn stats(Path(name): Path<String>) -> Response {
+/// What queues dropped, under the names of the reference implementation's queues that do the same.
+fn queues(counters: &Counters) -> Value {
+    let queue = |dropped: Counter, exceptions: u64| json!({ "dropped_packets": counters.get(dropped), "exceptions": exceptions });
+    json!({
+        "srtp_send_queue": queue(Counter::DropSendFull, counters.get(Counter::SendErrors)),
+        "rtp_receiver_queue": queue(Counter::DropRingFull, counters.get(Counter::Panics)),
+        "colibri_queue": queue(Counter::DropEventFull, 0),
+    })
+}
+
+/// How long packets took through the bridge: `x_to_max_ms` are those that took at least x.
+fn transit(counters: &Counters) -> Value {
+    let mut buckets = Map::new();
+    let mut count = 0;
+    for (counter, at_least) in TRANSIT.into_iter().rev() {
+        count += counters.get(counter);
+        buckets.insert(format!("{at_least}_to_max_ms"), count.into());
+    }
+    let micros = counters.get(Counter::TransitMicros) as f64;
+    let average = (count > 0).then(|| micros / 1000.0 / count as f64);
+    let average = average.map_or_else(|| "NaN".into(), Value::from);
+    json!({ "e2e_packet_delay": { "rtp": { "average_delay_ms": average, "total_count": count, "buckets": buckets } } })
+}
+
+async fn stats<P: Process>(State(service): Shared<P>, Path(name): Path<String>) -> Response {
     let described = match name.as_str() {
+        "queue-stats" => {
+            let summary = service.process.with_control(|control, _| control.summary());
+            queues(&summary.counters)
+        }
+        "transit-stats" => {
+            let summary = service.process.with_control(|control, _| control.summary());
+            transit(&summary.counters)
+        }
         "node-stats" | "payload-verification" => json!({ "num_payload_verification_failures": 0 }),
         "pool-stats" => json!({ "num_large_requests": 0 }),
         name if feature(name).is_some_and(|(.., has_stats)| has_stats) => {

@@ -1,0 +1,161 @@
+//! The daemon as a process: how it ends, and what its script says about that (rest-and-stats spec §7, §8.1).
+//!
+//! Needs a shell and curl.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::{Value, json};
+
+/// A running daemon with the REST API on a port of its own.
+struct Daemon {
+    process: Child,
+    port: u16,
+    config: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it, and waits until it says that it is ready.
+    fn start(name: &str, more: &str) -> Daemon {
+        // Free a moment ago; nobody else asks for them by number.
+        let udp = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let http = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let config =
+            std::env::temp_dir().join(format!("causeway-{name}-{}.conf", std::process::id()));
+        let text = format!(
+            "videobridge {{
+               apis.rest.enabled = true
+               shutdown.shutting-down-delay = 0 seconds
+               http-servers.private {{ host = 127.0.0.1, port = {} }}
+               ice.udp.port = {}
+               {more}
+             }}
+             ice4j.harvest {{ mapping.aws.enabled = false, udp.receive-buffer-size = 65536 }}",
+            http.port(),
+            udp.port(),
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_causeway"))
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        assert!(ready, "the daemon ended before it was ready");
+        Daemon {
+            process,
+            port: http.port(),
+            config,
+        }
+    }
+
+    /// Status and body of an answer.
+    fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let body = body.to_string();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn create(&self, meeting: &str) -> u16 {
+        let endpoint =
+            json!({ "id": "a", "create": true, "capabilities": ["source-names"], "transport": {} });
+        let create = json!({ "meeting-id": meeting, "create": true, "endpoints": [endpoint] });
+        self.request("POST", "/colibri/v2/conferences", &create).0
+    }
+
+    /// Runs the script that shuts it down.
+    fn script(&self) -> Child {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/graceful_shutdown.sh");
+        let (pid, url) = (self.process.id(), format!("http://127.0.0.1:{}", self.port));
+        Command::new("sh")
+            .arg(script)
+            .args(["-s", "-t", "30", "-h", &url, "-p", &pid.to_string()])
+            .spawn()
+            .unwrap()
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+#[test]
+fn rest_and_stats_cases_28_31_the_script_waits_for_the_last_endpoint() {
+    let mut daemon = Daemon::start("graceful", "rest.shutdown.enabled = true");
+    assert_eq!(daemon.create("m1"), 200);
+    let mut script = daemon.script();
+    loop {
+        let (_, stats) = daemon.request("GET", "/colibri/stats", &Value::Null);
+        if stats["graceful_shutdown"] == true {
+            break;
+        }
+        assert!(script.try_wait().unwrap().is_none(), "the script gave up");
+    }
+    assert_eq!(daemon.create("m2"), 400, "no new conferences");
+    let (_, stats) = daemon.request("GET", "/colibri/stats", &Value::Null);
+    assert_eq!(
+        (&stats["local_endpoints"], &stats["shutting_down"]),
+        (&json!(1), &json!(false))
+    );
+    let expire = json!({ "expire": true });
+    assert_eq!(
+        daemon
+            .request("PATCH", "/colibri/v2/conferences/m1", &expire)
+            .0,
+        200
+    );
+    assert_eq!(daemon.ended().code(), Some(0));
+    assert_eq!(script.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn rest_and_stats_case_30_a_forced_shutdown_waits_for_nobody() {
+    let mut daemon = Daemon::start("forced", "rest.shutdown.enabled = true");
+    assert_eq!(daemon.create("m1"), 200);
+    let force = json!({ "graceful-shutdown": false });
+    assert_eq!(daemon.request("POST", "/colibri/shutdown", &force).0, 200);
+    assert_eq!(daemon.ended().code(), Some(0));
+}
+
+#[test]
+fn rest_and_stats_case_31_the_script_fails_where_shutdown_is_off() {
+    let daemon = Daemon::start("off", "");
+    assert_eq!(daemon.script().wait().unwrap().code(), Some(1));
+    assert_eq!(
+        daemon.request("GET", "/about/health", &Value::Null).0,
+        200,
+        "it lives on"
+    );
+}
