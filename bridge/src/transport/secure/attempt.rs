@@ -127,7 +127,8 @@ impl Attempt {
         random: Random,
     ) -> Result<Attempt, EngineError> {
         let provider = Provider::new(random, [0; COOKIE_BYTES]);
-        let engine_config = engine_config(config, &provider, true, &OFFERED_SUITES, &config.profiles)?;
+        let engine_config =
+            engine_config(config, &provider, true, &OFFERED_SUITES, &config.profiles)?;
         let mut engine = Endpoint::new(PEER, TransportProtocol::UDP, None);
         guarded(|| engine.connect(now, PEER, engine_config, None))?;
         Ok(Attempt::new(
