@@ -1,6 +1,7 @@
 package pion
 
 import (
+	"encoding/binary"
 	"sort"
 	"testing"
 )
@@ -109,4 +110,23 @@ func compareVideo(t *testing.T, packets []arrived, from *videoSource) []*videoEn
 		before = from
 	}
 	return seen
+}
+
+// compareProbes checks packets on the retransmission SSRC that nobody asked for: the bridge probes for bandwidth with packets
+// that it has sent already.
+func compareProbes(t *testing.T, probes, media []arrived) {
+	t.Helper()
+	payloads := make(map[uint16]string)
+	for _, packet := range media {
+		payloads[packet.SequenceNumber] = string(packet.payload)
+	}
+	for _, probe := range probes {
+		if probe.PayloadType != payloadRTX || len(probe.payload) < 2 {
+			t.Fatalf("payload type %d with %d bytes on the retransmission SSRC", probe.PayloadType, len(probe.payload))
+		}
+		original := binary.BigEndian.Uint16(probe.payload)
+		if payloads[original] != string(probe.payload[2:]) {
+			t.Fatalf("packet %d was repeated with another payload", original)
+		}
+	}
 }

@@ -265,6 +265,11 @@ impl SendSideEstimator {
         }
     }
 
+    /// What the receiver reports.
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
     /// What may be sent; `None` while nothing is known ([`Mechanism::Remb`] before the first one).
     pub fn estimate(&self) -> Option<Bitrate> {
         let known = self.mechanism == Mechanism::TransportCc || self.remb.is_some();

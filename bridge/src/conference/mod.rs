@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::cc::SendSideEstimator;
 use crate::config::BridgeConfig;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
@@ -282,6 +283,11 @@ impl Shard {
             return;
         };
         endpoint.formats = crate::endpoint::formats::FormatTable::new(formats);
+        let mechanism = endpoint.formats.mechanism();
+        if endpoint.downlink.estimator.mechanism() != mechanism {
+            let estimator = self.config.estimator;
+            endpoint.downlink.estimator = SendSideEstimator::new(estimator, mechanism);
+        }
         endpoint.receiver.pending = true;
         self.allocate = true;
         self.subscribe_to_all_audio(index);

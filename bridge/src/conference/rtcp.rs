@@ -323,11 +323,17 @@ impl Shard {
         if !endpoint.downlink.is_ready() {
             return;
         }
+        let (sources, by_source) = (&self.sources, &self.by_source);
+        let caches = |source| {
+            let source = by_source.get(&source).and_then(|index| sources.get(*index));
+            source.map_or(&[][..], |source| &source.caches[..])
+        };
         while let Some(probe) = endpoint.downlink.estimator.poll_probe(now) {
             let Endpoint {
                 downlink, formats, ..
             } = endpoint;
-            if !downlink.probe(cx, formats, Some(probe.cluster), probe.bytes) {
+            let (cluster, bytes) = (Some(probe.cluster), probe.bytes);
+            if !downlink.probe(cx, formats, cluster, bytes, caches) {
                 break;
             }
         }
@@ -335,7 +341,7 @@ impl Shard {
             let Endpoint {
                 downlink, formats, ..
             } = endpoint;
-            downlink.probe(cx, formats, None, bytes);
+            downlink.probe(cx, formats, None, bytes, caches);
         }
     }
 }

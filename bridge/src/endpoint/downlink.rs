@@ -26,6 +26,7 @@ use crate::wire::rtcp::{Compound, SenderInfo};
 use crate::worker::context::Context;
 use crate::worker::egress::ChainHint;
 use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A MID such as `v12`, stored inline.
@@ -51,6 +52,9 @@ impl Mid {
         &self.bytes[..usize::from(self.len)]
     }
 }
+
+/// Packets that one probe repeats at most; the rest of a longer one is padding.
+const MOST_REPEATED: usize = 32;
 
 /// Counts for sender reports.
 #[derive(Clone, Copy, Default, Debug)]
@@ -149,6 +153,8 @@ struct Outgoing {
     picture_id: Option<u16>,
     tl0picidx: Option<u8>,
     video: bool,
+    /// The probe that it is part of.
+    cluster: Option<ClusterId>,
 }
 
 impl Downlink {
@@ -197,6 +203,7 @@ impl Downlink {
             picture_id: rewrite.picture_id,
             tl0picidx: rewrite.tl0picidx,
             video: true,
+            cluster: None,
         };
         stream
             .records
@@ -243,6 +250,7 @@ impl Downlink {
             picture_id: None,
             tl0picidx: None,
             video: false,
+            cluster: None,
         };
         if let Some(size) = self.send(cx, formats, packet, outgoing) {
             let sent = &mut self.audio[stream_index].sent;
@@ -280,7 +288,7 @@ impl Downlink {
             return;
         }
         if self
-            .send_rtx(cx, formats, stream_index, &packet, &resend.rewrite)
+            .send_rtx(cx, formats, stream_index, &packet, &resend.rewrite, None)
             .is_some()
             && let Some(stream) = self.video.get_mut(stream_index)
         {
@@ -298,6 +306,7 @@ impl Downlink {
         stream_index: usize,
         packet: &MediaPacket,
         rewrite: &Rewrite,
+        cluster: Option<ClusterId>,
     ) -> Option<usize> {
         let stream = self.video.get_mut(stream_index)?;
         let rtx = stream.rtx.as_mut()?;
@@ -314,28 +323,54 @@ impl Downlink {
             picture_id: rewrite.picture_id,
             tl0picidx: rewrite.tl0picidx,
             video: true,
+            cluster,
         };
         let size = self.send(cx, formats, packet, outgoing)?;
         cx.count(Counter::RtxOut);
         Some(size)
     }
 
-    /// Sends about `bytes` of probing traffic: padding on the RTX SSRC of a stream that has sent media, as libwebrtc
-    /// does (media-plane spec §2.23). False if there is no such stream.
-    pub fn probe(
+    /// Sends about `bytes` of probing traffic: the newest media again, which repairs what may be lost, and then padding, all on the
+    /// RTX SSRC of a stream that has sent media, as libwebrtc does (media-plane spec §2.23). `caches` gives a source's packets.
+    /// False if there is no such stream.
+    pub fn probe<'a>(
         &mut self,
         cx: &mut Context<'_>,
         formats: &FormatTable,
         cluster: Option<ClusterId>,
         bytes: usize,
+        caches: impl Fn(SourceKey) -> &'a [PacketCache],
     ) -> bool {
         let carrier = self
             .video
             .iter()
-            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some())
-            .map(|(index, _)| index);
-        let Some(index) = carrier else { return false };
+            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some());
+        let Some((index, stream)) = carrier else {
+            return false;
+        };
+        let caches = caches(stream.source);
+        let mut repeats: [Option<(Arc<MediaPacket>, Rewrite)>; MOST_REPEATED] = Default::default();
+        let mut planned = 0;
+        let newest = stream.records.newest_first().filter_map(|resend| {
+            let cache = caches.get(usize::from(resend.encoding))?;
+            Some((Arc::clone(cache.get(cx.now, resend.index)?), resend.rewrite))
+        });
+        for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
+            if planned >= bytes {
+                break;
+            }
+            planned += packet.size();
+            *place = Some((packet, rewrite));
+        }
         let mut left = bytes;
+        for (packet, rewrite) in repeats.into_iter().flatten() {
+            let size = self.send_rtx(cx, formats, index, &packet, &rewrite, cluster);
+            cx.buffers.recycle(packet);
+            match size {
+                Some(size) => left = left.saturating_sub(size),
+                None => break,
+            }
+        }
         while left > 0 {
             let Some(size) = self.send_padding(cx, formats, index, cluster) else {
                 return false;
@@ -439,7 +474,7 @@ impl Downlink {
             {
                 number = self
                     .estimator
-                    .on_sent(cx.now, payload.len() + 40, None)
+                    .on_sent(cx.now, payload.len() + 40, outgoing.cluster)
                     .to_be_bytes();
                 elements[count] = (id, &number);
                 count += 1;

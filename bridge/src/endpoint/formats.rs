@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cc::Mechanism;
 use crate::media::{Codec, Extension, ExtensionMap, MediaFormats, MediaKind};
 
 const NONE: u8 = 0xFF;
@@ -42,6 +43,15 @@ impl Default for FormatTable {
 }
 
 impl FormatTable {
+    /// What the endpoint reports about what it is sent. One that reports nothing is taken as it is: its estimate is unknown.
+    pub fn mechanism(&self) -> Mechanism {
+        if self.transport_cc {
+            Mechanism::TransportCc
+        } else {
+            Mechanism::Remb
+        }
+    }
+
     /// Tables for `formats`.
     pub fn new(formats: Arc<MediaFormats>) -> FormatTable {
         let mut table = FormatTable {
@@ -193,6 +203,15 @@ mod tests {
         assert_eq!(receiver.rtx_for(102), Some(103));
         assert_eq!(receiver.outgoing(111, Codec::Opus), None);
         assert!(receiver.transport_cc && receiver.pli && receiver.rtx && !receiver.audio);
+    }
+
+    #[test]
+    fn who_reports_no_arrival_times_is_asked_for_its_own_estimate() {
+        let mut vp8 = format(102, Codec::Vp8, None);
+        assert_eq!(table(vec![vp8.clone()]).mechanism(), Mechanism::TransportCc);
+        vp8.feedback.transport_cc = false;
+        vp8.feedback.remb = true;
+        assert_eq!(table(vec![vp8]).mechanism(), Mechanism::Remb);
     }
 
     #[test]
