@@ -194,6 +194,12 @@ pub const SENT_REPORTS: usize = 200;
 pub const NACK_ATTEMPTS: u8 = 10;
 /// A packet that is missing for longer is given up (media-plane §2.14).
 pub const NACK_GIVE_UP: Duration = Duration::from_secs(1);
+/// NAL units of one H.264 packet that are looked at (T38).
+pub const MAX_NAL_UNITS: usize = 64;
+/// Template structures of one SSRC that are kept, so that packets which come late are understood (T37).
+pub const DEPENDENCY_STRUCTURES: usize = 4;
+/// Frames that one frame refers to in a dependency descriptor (T37).
+pub const MAX_FRAME_REFERENCES: usize = 16;
 /// Layers of one source whose rate is measured.
 pub const MAX_LAYERS: usize = 64;
 /// Video that one endpoint may send, bits per second (T41).
@@ -222,6 +228,8 @@ pub const SSRC_SLOTS: usize = 50;
 /// Frames remembered per encoding that is or was projected to a receiver: 2 s at 30 frames per second,
 /// longer than any packet is asked for again (media-plane §2.14) or kept for it.
 pub const PROJECTION_FRAMES: usize = 64;
+/// The same for streams whose spatial layers have frames of their own: for up to three layers.
+pub const PROJECTION_LAYER_FRAMES: usize = 3 * PROJECTION_FRAMES;
 /// Frames remembered per encoding that was never projected: enough to undo reordering.
 pub const PROJECTION_IDLE_FRAMES: usize = 16;
 /// Missing packets that keep their place in an outgoing stream; a larger gap shrinks to one, for its

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::allocation::{LayerView, picture_height};
+use crate::allocation::{LayerView, layer_index, picture_height};
 use crate::ids::{EndpointId, EndpointKey, SourceKey, SourceName};
 use crate::media::{EncodingDescription, MediaKind, SourceDescription, VideoType};
 use crate::messages::SenderReportClock;
+use crate::projection::Payload;
 use crate::projection::cache::PacketCache;
 use crate::receive::{KeyframeRequester, LayerKey, LayerRates};
 use crate::time::Time;
+use crate::units::Bitrate;
+use crate::wire::dependency::TemplateStructure;
+use crate::wire::vp9::Scalability;
 use crate::worker::packet::MediaPacket;
 
 /// One receiver of a source on this shard.
@@ -22,6 +26,26 @@ pub(crate) struct Subscriber {
 
 /// The subscriber has no outgoing stream yet.
 pub(crate) const UNBOUND: usize = usize::MAX;
+
+/// What the layers of a codec are.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Layering {
+    /// Temporal layers of each encoding.
+    #[default]
+    Temporal,
+    /// Spatial and temporal layers of each encoding.
+    Spatial,
+    /// Decode targets of each encoding.
+    Targets,
+}
+
+/// Index, size if told, and frames per second of a layer.
+type Shape = (i32, Option<(u16, u16)>, f64);
+
+/// Frames per second of the highest temporal layer, as nothing tells it.
+const FRAME_RATE: f64 = 30.0;
+/// Temporal layers of a VP9 stream that does not tell.
+const ASSUMED_TEMPORAL_LAYERS: u8 = 3;
 
 /// A source.
 pub(crate) struct Source {
@@ -40,6 +64,9 @@ pub(crate) struct Source {
     /// Per encoding: the latest sender report.
     pub clocks: Vec<Option<SenderReportClock>>,
     pub rates: LayerRates,
+    layering: Layering,
+    /// Spatial layers refer to the one below in all pictures, and not only in key pictures.
+    inter_layer: bool,
     /// Layers with their nominal rates; bitrates are filled in when an allocation asks.
     pub layers: Vec<LayerView>,
     pub subscribers: Vec<Subscriber>,
@@ -79,6 +106,8 @@ impl Source {
             },
             clocks: vec![None; encodings],
             rates: LayerRates::default(),
+            layering: Layering::default(),
+            inter_layer: false,
             layers: match description.kind {
                 MediaKind::Video => crate::allocation::initial_layers(encodings),
                 MediaKind::Audio => Vec::new(),
@@ -104,23 +133,52 @@ impl Source {
             layering_changed: false,
             keyframe: false,
         };
-        let mut temporal = 0;
-        if let Some(vp8) = &packet.vp8 {
-            temporal = vp8.temporal_id().unwrap_or(0);
-            if vp8.is_keyframe_start() {
-                observed.keyframe = true;
-                if let Some((width, height)) = vp8.size() {
+        let size = packet.size();
+        match &packet.descriptor {
+            Payload::Vp8(vp8) => {
+                observed.layering_changed |= self.use_layering(Layering::Temporal);
+                if vp8.is_keyframe_start() {
+                    observed.keyframe = true;
+                    if let Some((width, height)) = vp8.size() {
+                        observed.layering_changed |=
+                            self.set_height(packet.encoding, picture_height(width, height));
+                    }
+                }
+                let temporal = vp8.temporal_id().unwrap_or(0);
+                observed.layering_changed |= self.count(now, packet.encoding, 0, temporal, size);
+            }
+            Payload::Vp9(vp9) => {
+                observed.layering_changed |= self.use_layering(Layering::Spatial);
+                observed.keyframe = vp9.is_keyframe() && vp9.is_start() && vp9.spatial_id() == 0;
+                self.inter_layer |= vp9.is_inter_layer() && vp9.is_inter_picture();
+                if let Some(structure) = vp9.scalability() {
                     observed.layering_changed |=
-                        self.set_height(packet.encoding, picture_height(width, height));
+                        self.set_spatial_layers(packet.encoding, structure);
+                }
+                let (spatial, temporal) = (vp9.spatial_id(), vp9.temporal_id());
+                observed.layering_changed |=
+                    self.count(now, packet.encoding, spatial, temporal, size);
+            }
+            Payload::Dependency(descriptor) => {
+                observed.layering_changed |= self.use_layering(Layering::Targets);
+                observed.keyframe = descriptor.is_keyframe() && descriptor.is_start();
+                if let Some(structure) = descriptor.structure().filter(|_| descriptor.is_keyframe())
+                {
+                    observed.layering_changed |= self.set_targets(packet.encoding, structure);
+                }
+                // Each decode target costs what all of its frames cost.
+                let targets = descriptor.dependencies().map_or(0, |frame| frame.targets());
+                for target in (0..32u8).filter(|target| targets >> target & 1 == 1) {
+                    observed.layering_changed |=
+                        self.count(now, packet.encoding, target >> 3, target & 7, size);
                 }
             }
+            Payload::Plain { .. } | Payload::Opaque => {
+                observed.layering_changed |= self.use_layering(Layering::Temporal);
+                observed.keyframe = matches!(packet.descriptor, Payload::Plain { keyframe: true });
+                observed.layering_changed |= self.count(now, packet.encoding, 0, 0, size);
+            }
         }
-        let layer = LayerKey {
-            encoding: packet.encoding,
-            spatial: 0,
-            temporal,
-        };
-        observed.layering_changed |= self.rates.add(now, layer, packet.size());
         if let Some(cache) = self.caches.get_mut(usize::from(packet.encoding)) {
             cache.insert(now, packet.index, Arc::clone(packet), recycle);
         }
@@ -138,11 +196,107 @@ impl Source {
         changed
     }
 
+    fn count(&mut self, now: Time, encoding: u8, spatial: u8, temporal: u8, size: usize) -> bool {
+        let layer = LayerKey {
+            encoding,
+            spatial,
+            temporal,
+        };
+        self.rates.add(now, layer, size)
+    }
+
+    /// The packet's codec has layers of this kind; true if the one before had another.
+    fn use_layering(&mut self, layering: Layering) -> bool {
+        if self.layering == layering {
+            return false;
+        }
+        self.layering = layering;
+        self.inter_layer = false;
+        self.rates.clear();
+        self.layers = crate::allocation::initial_layers(self.encodings.len());
+        true
+    }
+
+    /// VP9: the spatial and temporal layers of an encoding.
+    fn set_spatial_layers(&mut self, encoding: u8, structure: &Scalability) -> bool {
+        let temporal_layers = structure
+            .temporal_layers()
+            .unwrap_or(ASSUMED_TEMPORAL_LAYERS);
+        let layers = (0..structure.spatial_layers).flat_map(|spatial| {
+            let size = structure
+                .sizes
+                .and_then(|sizes| sizes.get(usize::from(spatial)).copied());
+            (0..temporal_layers).map(move |temporal| {
+                let frame_rate = FRAME_RATE / f64::from(1u32 << (temporal_layers - 1 - temporal));
+                (layer_index(encoding, spatial, temporal), size, frame_rate)
+            })
+        });
+        let layers = layers.collect();
+        self.set_layers(encoding, layers)
+    }
+
+    /// Streams with dependency descriptors: the decode targets of an encoding.
+    fn set_targets(&mut self, encoding: u8, structure: &TemplateStructure) -> bool {
+        let heaviest = (0..structure.decode_targets())
+            .map(|target| structure.frame_weight(target))
+            .max();
+        let layers = (0..structure.decode_targets()).map(|target| {
+            let weight =
+                structure.frame_weight(target) as f64 / heaviest.unwrap_or(1).max(1) as f64;
+            let (spatial, _) = structure.layers(target);
+            let index = layer_index(encoding, target >> 3, target & 7);
+            (index, structure.size(spatial), FRAME_RATE * weight)
+        });
+        let layers = layers.collect();
+        self.set_layers(encoding, layers)
+    }
+
+    /// Replaces the layers of an encoding. Where a size is not told it stays what it was.
+    fn set_layers(&mut self, encoding: u8, layers: Vec<Shape>) -> bool {
+        let is_of = |layer: &LayerView| layer.index >> 6 == i32::from(encoding);
+        let height = self
+            .layers
+            .iter()
+            .rev()
+            .find(|layer| is_of(layer))
+            .map_or(-1, |layer| layer.height);
+        let shaped: Vec<LayerView> = layers
+            .into_iter()
+            .map(|(index, size, frame_rate)| LayerView {
+                index,
+                height: size.map_or(height, |(width, height)| picture_height(width, height)),
+                frame_rate,
+                bitrate: Bitrate::ZERO,
+            })
+            .collect();
+        let shape = |layer: &LayerView| (layer.index, layer.height);
+        let same = self
+            .layers
+            .iter()
+            .filter(|layer| is_of(layer))
+            .map(shape)
+            .eq(shaped.iter().map(shape));
+        if !same {
+            self.layers.retain(|layer| !is_of(layer));
+            self.layers.extend(shaped);
+            self.layers.sort_by_key(|layer| layer.index);
+        }
+        !same
+    }
+
     /// Brings the bitrates of [`Source::layers`] up to date.
     pub fn refresh_layers(&mut self, now: Time) {
         for layer in &mut self.layers {
-            let (encoding, temporal) = ((layer.index >> 6) as u8, (layer.index & 7) as u8);
-            layer.bitrate = self.rates.rate(now, encoding, temporal);
+            let key = LayerKey {
+                encoding: (layer.index >> 6) as u8,
+                spatial: (layer.index >> 3 & 7) as u8,
+                temporal: (layer.index & 7) as u8,
+            };
+            layer.bitrate = match self.layering {
+                Layering::Temporal => self.rates.rate(now, key.encoding, key.temporal),
+                Layering::Spatial => self.rates.spatial_rate(now, key, self.inter_layer),
+                Layering::Targets => self.rates.own_rate(now, key),
+            };
         }
     }
 

@@ -21,6 +21,7 @@ use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
+use crate::wire::dependency::DependencyRewrite;
 use crate::wire::extensions::{self, HeaderBuilder};
 use crate::wire::rtcp::{Compound, SenderInfo};
 use crate::worker::context::Context;
@@ -152,6 +153,7 @@ struct Outgoing {
     original: Option<u16>,
     picture_id: Option<u16>,
     tl0picidx: Option<u8>,
+    dependency: Option<DependencyRewrite>,
     video: bool,
     /// The probe that it is part of.
     cluster: Option<ClusterId>,
@@ -182,9 +184,8 @@ impl Downlink {
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
             payload_type: packet.header.payload_type,
-            payload: packet.vp8.map_or(Payload::Opaque, Payload::Vp8),
         };
-        let verdict = stream.projection.offer(cx.now, &facts);
+        let verdict = stream.projection.offer(cx.now, &facts, &packet.descriptor);
         let needs_keyframe = stream.projection.needs_keyframe();
         let Verdict::Forward(rewrite) = verdict else {
             return needs_keyframe;
@@ -202,6 +203,7 @@ impl Downlink {
             original: None,
             picture_id: rewrite.picture_id,
             tl0picidx: rewrite.tl0picidx,
+            dependency: rewrite.dependency,
             video: true,
             cluster: None,
         };
@@ -249,6 +251,7 @@ impl Downlink {
             original: None,
             picture_id: None,
             tl0picidx: None,
+            dependency: None,
             video: false,
             cluster: None,
         };
@@ -322,6 +325,7 @@ impl Downlink {
             original: Some(rewrite.sequence as u16),
             picture_id: rewrite.picture_id,
             tl0picidx: rewrite.tl0picidx,
+            dependency: rewrite.dependency,
             video: true,
             cluster,
         };
@@ -452,13 +456,24 @@ impl Downlink {
         let mut elements: [(u8, &[u8]); KEPT_EXTENSIONS.len() + 3] =
             [(0, &[]); KEPT_EXTENSIONS.len() + 3];
         let mut count = 0;
+        let (mut descriptor_len, mut descriptor_id) = (0, None);
         for (kept, extension) in KEPT_EXTENSIONS.iter().enumerate() {
-            if let Some(value) = packet.kept(kept)
-                && let Some(id) = formats.extension(*extension)
-            {
+            let (Some(value), Some(id)) = (packet.kept(kept), formats.extension(*extension)) else {
+                continue;
+            };
+            if *extension != Extension::DependencyDescriptor {
                 elements[count] = (id, value);
                 count += 1;
+            } else if let (Payload::Dependency(descriptor), Some(numbers)) =
+                (&packet.descriptor, &outgoing.dependency)
+            {
+                descriptor_len = descriptor.rewrite(value, numbers, cx.scratch)?;
+                descriptor_id = Some(id);
             }
+        }
+        if let Some(id) = descriptor_id {
+            elements[count] = (id, &cx.scratch[..descriptor_len]);
+            count += 1;
         }
         if let Some(mid) = &outgoing.mid
             && let Some(id) = formats.extension(Extension::Mid)
@@ -504,8 +519,10 @@ impl Downlink {
         }
         let body = slot.get_mut(position..end)?;
         body.copy_from_slice(payload);
-        if let Some(vp8) = &packet.vp8 {
-            vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx);
+        match &packet.descriptor {
+            Payload::Vp8(vp8) => vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
+            Payload::Vp9(vp9) => vp9.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
+            Payload::Dependency(_) | Payload::Plain { .. } | Payload::Opaque => {}
         }
         let sealed = srtp
             .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)

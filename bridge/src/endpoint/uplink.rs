@@ -8,17 +8,21 @@ use crate::counters::Counter;
 use crate::ids::{EndpointKey, SourceKey};
 use crate::limits;
 use crate::media::{Codec, Extension, MediaKind, SourceDescription};
+use crate::projection::Payload;
 use crate::receive::{
     Arrival, AudioGate, AudioVerdict, IncomingStream, IngressBudget, NackGenerator, RateWindow,
     TwccReceiver, unwrap_rtx,
 };
 use crate::srtp;
 use crate::time::Time;
+use crate::wire::dependency::DependencyParser;
 use crate::wire::extensions::{self, AudioLevel};
+use crate::wire::h264;
 use crate::wire::rtp::RtpHeader;
 use crate::wire::vp8::Vp8Descriptor;
+use crate::wire::vp9::Vp9Descriptor;
 use crate::worker::context::Context;
-use crate::worker::packet::{KEPT_EXTENSIONS, MediaPacket};
+use crate::worker::packet::{DEPENDENCY, KEPT_EXTENSIONS, MediaPacket};
 
 /// What an SSRC of the endpoint carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct UplinkStream {
     pub role: Role,
     pub stream: IncomingStream,
     pub nack: Option<NackGenerator>,
+    /// Reads its dependency descriptors, from the first one on.
+    dependency: Option<Box<DependencyParser>>,
     /// When its newest packet came.
     seen: Option<Time>,
     /// How long it was active: the time between packets that are at most [`ACTIVE`] apart.
@@ -173,6 +179,7 @@ impl Uplink {
                         }
                     )
                     .then(NackGenerator::new),
+                    dependency: None,
                     seen: None,
                     active: Duration::ZERO,
                 },
@@ -431,16 +438,28 @@ impl Uplink {
             }
             MediaKind::Video => None,
         };
-        packet.vp8 = match codec {
-            Codec::Vp8 => match Vp8Descriptor::parse(&packet.data[payload_start..end]) {
-                Some(descriptor) => Some(descriptor),
-                None => {
-                    stream.stream.discard(index);
-                    return Err(Some(Counter::DropPayload));
-                }
+        let payload = &packet.data[payload_start..end];
+        let described = match codec {
+            Codec::Vp8 => Vp8Descriptor::parse(payload).map(Payload::Vp8),
+            Codec::Vp9 => Vp9Descriptor::parse(payload).map(Payload::Vp9),
+            _ if kind == MediaKind::Audio => Some(Payload::Opaque),
+            _ => match (packet.kept(DEPENDENCY), codec) {
+                (Some(element), _) => stream
+                    .dependency
+                    .get_or_insert_default()
+                    .parse(index, element)
+                    .map(Payload::Dependency),
+                (None, Codec::H264) => Some(Payload::Plain {
+                    keyframe: h264::begins_keyframe(payload),
+                }),
+                (None, _) => Some(Payload::Opaque),
             },
-            _ => None,
         };
+        let Some(described) = described else {
+            stream.stream.discard(index);
+            return Err(Some(Counter::DropPayload));
+        };
+        packet.descriptor = described;
         let closed = stream.stream.accept(index);
         packet.source = source;
         packet.owner = owner;

@@ -19,7 +19,8 @@ impl Receiver {
     }
 
     fn offer(&mut self, millis: u64, packet: Packet) -> Option<Sent> {
-        match self.0.offer(Time::from_millis(millis), &packet.facts()) {
+        let now = Time::from_millis(millis);
+        match self.0.offer(now, &packet.facts(), &packet.descriptor()) {
             Verdict::Forward(it) => Some((
                 it.sequence,
                 it.timestamp,
@@ -495,7 +496,6 @@ fn opaque(encoding: u8, index: u64, timestamp: u32) -> VideoFacts {
         timestamp,
         marker: true,
         payload_type: 104,
-        payload: Payload::Opaque,
     }
 }
 
@@ -520,7 +520,7 @@ fn media_plane_case_99_an_unread_codec_resumes_without_a_hole() {
     };
     let offer = |projection: &mut Projection, frame| {
         let (now, facts) = at(frame);
-        numbers(projection.offer(now, &facts))
+        numbers(projection.offer(now, &facts, &Payload::Opaque))
     };
     assert_eq!(offer(&mut projection, 0), None);
     projection.set_target(LayerIndex::new(0, 0, 2));
@@ -549,6 +549,7 @@ fn an_unread_codec_passes_one_encoding_at_a_time() {
         numbers(projection.offer(
             Time::from_millis(millis),
             &opaque(encoding, index, index as u32 * 3000),
+            &Payload::Opaque,
         ))
         .map(|sent| sent.0)
     };
@@ -587,7 +588,11 @@ fn a_slot_goes_on_over_a_change_of_codec() {
     receiver.offer(0, Packet::of(0, 1000, 90_000, 200, 50).key());
     let opaque = opaque(0, 1001, 93_000);
     assert_eq!(
-        numbers(receiver.0.offer(Time::from_millis(33), &opaque)),
+        numbers(
+            receiver
+                .0
+                .offer(Time::from_millis(33), &opaque, &Payload::Opaque)
+        ),
         Some((3, 6001))
     );
     // A late packet of the codec before does not bring it back.

@@ -4,6 +4,7 @@
 //! A keyframe request makes an encoder emit one keyframe per encoding close together, a *keyframe
 //! group*. The filter takes the lowest of the group that comes and moves towards the target within it.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::LayerIndex;
@@ -14,12 +15,17 @@ const KEYFRAME_GROUP: Duration = Duration::from_millis(300);
 /// An encoding without keyframe knowledge is given up for a lower one after this long without a packet.
 const STALE: Duration = Duration::from_secs(1);
 
-/// A frame, as far as the choice needs it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    pub encoding: u8,
-    pub temporal_id: u8,
-    pub keyframe: bool,
+/// How a frame whose encoding passes comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Entry {
+    /// As a keyframe, from which its encoding is sent.
+    Keyframe,
+    /// Its encoding is sent until the greater one that is wanted has a keyframe.
+    Below,
+    /// Its encoding is wanted.
+    Wanted,
+    /// Its encoding is sent until the lesser one that is wanted has a keyframe.
+    Above,
 }
 
 #[derive(Debug)]
@@ -86,16 +92,34 @@ impl QualityFilter {
         self.needs_keyframe = true;
     }
 
-    /// Decides about a frame on its first packet.
-    pub(super) fn admit(&mut self, now: Time, frame: Candidate) -> bool {
-        let Some(target) = self.target.encoding() else {
-            return false;
-        };
-        let encoding = frame.encoding;
+    /// What was sent can not be gone on with as wanted.
+    pub(super) fn want_keyframe(&mut self) {
+        self.needs_keyframe = true;
+    }
+
+    /// Decides by temporal layer about a frame on its first packet.
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        encoding: u8,
+        keyframe: bool,
+        temporal_id: u8,
+    ) -> bool {
+        match self.enter(now, encoding, keyframe) {
+            None => false,
+            Some(Entry::Keyframe | Entry::Below) => true,
+            Some(Entry::Wanted) => temporal_id <= self.target.temporal(),
+            Some(Entry::Above) => temporal_id == 0,
+        }
+    }
+
+    /// Decides by encoding about a frame on its first packet.
+    pub(super) fn enter(&mut self, now: Time, encoding: u8, keyframe: bool) -> Option<Entry> {
+        let target = self.target.encoding()?;
         let group_over = self
             .group
             .is_none_or(|start| now.since(start) > KEYFRAME_GROUP);
-        if frame.keyframe {
+        if keyframe {
             self.needs_keyframe = false;
             let accept = if group_over {
                 self.group = Some(now);
@@ -109,16 +133,18 @@ impl QualityFilter {
             };
             if accept {
                 self.current = Some(encoding);
-            } else if self.current == Some(encoding) {
+                return Some(Entry::Keyframe);
+            }
+            if self.current == Some(encoding) {
                 // What follows refers to the keyframe that is being refused here.
                 self.current = None;
             }
-            return accept;
+            return None;
         }
         let Some(current) = self.current else {
             // The group brought nothing that fits, or was lost.
             self.needs_keyframe |= group_over;
-            return false;
+            return None;
         };
         let towards_target =
             (encoding > current && current < target) || (encoding < current && current > target);
@@ -126,13 +152,13 @@ impl QualityFilter {
             self.needs_keyframe = true;
         }
         if encoding != current {
-            return false;
+            return None;
         }
-        match current.cmp(&target) {
-            std::cmp::Ordering::Greater => frame.temporal_id == 0,
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Equal => frame.temporal_id <= self.target.temporal(),
-        }
+        Some(match current.cmp(&target) {
+            Ordering::Less => Entry::Below,
+            Ordering::Equal => Entry::Wanted,
+            Ordering::Greater => Entry::Above,
+        })
     }
 
     /// Decides about a packet of a codec that nobody here can read. One encoding at a time, as close to

@@ -13,6 +13,63 @@ const MAX_TIMESTAMP_STEP: i32 = 500 * 90_000 * 2;
 /// A sender may begin a new numbering this often (T40).
 const RESET_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How a codec numbers its frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    /// Picture ids, which close up over what is left out.
+    Vp8,
+    /// Picture ids followed by spatial ids. Like all below they keep their distances, because frames name
+    /// others by these.
+    Vp9,
+    /// Frame numbers of the dependency descriptor.
+    Dependency,
+}
+
+impl Scheme {
+    /// Lower bits of an id that are the spatial layer; the rest is what is sent.
+    pub fn layer_bits(self) -> u8 {
+        match self {
+            Scheme::Vp9 => 3,
+            Scheme::Vp8 | Scheme::Dependency => 0,
+        }
+    }
+
+    /// Outgoing numbers are modulo this and one more.
+    pub fn mask(self) -> u16 {
+        match self {
+            Scheme::Vp8 | Scheme::Vp9 => 0x7fff,
+            Scheme::Dependency => 0xffff,
+        }
+    }
+
+    /// Whether numbers close up over frames that are left out.
+    pub fn closes(self) -> bool {
+        self == Scheme::Vp8
+    }
+
+    /// Whether two frames can belong to one picture, and these timestamps say so.
+    pub fn is_same_picture(self, a: u32, b: u32) -> bool {
+        self != Scheme::Vp8 && a == b
+    }
+
+    /// The part of an id that is sent.
+    fn number(self, id: i64) -> i64 {
+        id >> self.layer_bits()
+    }
+
+    /// Whether the timestamps of two frames (id, timestamp) can be what they are.
+    fn is_ordered(self, later: (i64, u32), earlier: (i64, u32)) -> bool {
+        let elapsed = ticks(later.1, earlier.1);
+        let least = match self {
+            Scheme::Vp8 => 1,
+            Scheme::Dependency => 0,
+            Scheme::Vp9 if self.number(later.0) == self.number(earlier.0) => return elapsed == 0,
+            Scheme::Vp9 => 1,
+        };
+        (least..=MAX_TIMESTAMP_STEP).contains(&elapsed)
+    }
+}
+
 /// Signed difference of timestamps.
 pub(super) fn ticks(later: u32, earlier: u32) -> i32 {
     later.wrapping_sub(earlier) as i32
@@ -21,7 +78,7 @@ pub(super) fn ticks(later: u32, earlier: u32) -> i32 {
 /// One frame. Decided on its first packet that came; the decision is never revised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    /// Picture id, unwrapped.
+    /// Number of the frame in the codec's [`Scheme`], unwrapped.
     pub id: i64,
     /// Lowest index of a packet that was seen.
     pub first: u64,
@@ -31,14 +88,19 @@ pub(super) struct Frame {
     pub offset: u64,
     pub timestamp: u32,
     pub out_timestamp: u32,
-    pub out_picture_id: u16,
+    /// Outgoing picture id or frame number.
+    pub out_number: u16,
     pub tl0picidx: u8,
     pub out_tl0picidx: u8,
     pub temporal_id: u8,
+    /// What the codec's gate wrote down for all packets of the frame.
+    pub note: Note,
     pub accepted: bool,
     pub keyframe: bool,
     pub start_seen: bool,
     pub end_seen: bool,
+    /// Its picture has no frame after it.
+    pub picture_ended: bool,
     /// The stream moved on before the end was seen: nothing may follow what is known.
     pub closed: bool,
 }
@@ -53,6 +115,19 @@ impl Frame {
     pub fn out_last(&self) -> u64 {
         self.last.wrapping_add(self.offset)
     }
+}
+
+/// What is decided once for all packets of a frame besides numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Note {
+    /// Its last packet gets a marker.
+    pub marks_end: bool,
+    /// See [`crate::wire::dependency::DependencyRewrite`].
+    pub template_delta: u8,
+    /// See [`crate::wire::dependency::DependencyRewrite`].
+    pub active_targets: Option<u32>,
+    /// Outgoing template id that follows those of the frame's structure, if it has one.
+    pub next_template: Option<u8>,
 }
 
 /// Where a packet belongs.
@@ -71,8 +146,9 @@ pub(super) enum Place {
 }
 
 /// The latest frames of an encoding in order of ids, which is also that of indexes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Frames {
+    scheme: Scheme,
     frames: VecDeque<Frame>,
     /// Frames up to this id were forgotten.
     forgotten: Option<i64>,
@@ -94,7 +170,21 @@ struct Stretch {
 }
 
 impl Frames {
-    pub fn clear(&mut self) {
+    pub fn new(scheme: Scheme) -> Frames {
+        Frames {
+            scheme,
+            frames: VecDeque::new(),
+            forgotten: None,
+            last_reset: None,
+            too_soon: None,
+            bits: 0,
+            stretch: None,
+        }
+    }
+
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
         self.frames.clear();
         self.forgotten = None;
         self.last_reset = None;
@@ -138,8 +228,18 @@ impl Frames {
         self.frames.get_mut(at)
     }
 
-    pub fn by_id(&mut self, id: i64) -> Option<&mut Frame> {
+    pub fn by_id_mut(&mut self, id: i64) -> Option<&mut Frame> {
         self.frames.iter_mut().rev().find(|frame| frame.id == id)
+    }
+
+    pub fn by_id(&self, id: i64) -> Option<&Frame> {
+        self.frames.iter().rev().find(|frame| frame.id == id)
+    }
+
+    /// Packets from the last known one before position `at` to `index`; `None` if none is known.
+    pub fn packets_since(&self, at: usize, index: u64) -> Option<u64> {
+        let before = self.frames.get(at.checked_sub(1)?)?;
+        Some(index.saturating_sub(before.last))
     }
 
     /// The nearest accepted frame before `at`, with its position.
@@ -159,15 +259,17 @@ impl Frames {
     }
 
     /// Whether a keyframe to be inserted at `at` comes too late to begin with: a frame after it was sent
-    /// already, or one of temporal layer 0, to which all later ones refer, was rejected.
-    pub fn is_overtaken(&self, at: usize) -> bool {
+    /// already, or one of temporal layer 0, to which all later ones refer, was rejected. Of upper spatial
+    /// layers of its own picture that came before it, only they are lost.
+    pub fn is_overtaken(&self, at: usize, timestamp: u32) -> bool {
+        let same_picture = |later: &Frame| self.scheme.is_same_picture(later.timestamp, timestamp);
         self.frames
             .range(at.min(self.frames.len())..)
-            .any(|later| later.accepted || later.temporal_id == 0)
+            .any(|later| later.accepted || later.temporal_id == 0 && !same_picture(later))
     }
 
-    /// Finds the place of a packet of picture `raw_id` (`bits` wide).
-    pub fn place(&mut self, now: Time, raw_id: u16, bits: u8, index: u64, timestamp: u32) -> Place {
+    /// Finds the place of a packet of frame `raw_id` (`bits` wide).
+    pub fn place(&mut self, now: Time, raw_id: u32, bits: u8, index: u64, timestamp: u32) -> Place {
         let Some(newest) = self.frames.back() else {
             self.bits = bits;
             return Place::New(0, i64::from(raw_id));
@@ -180,15 +282,17 @@ impl Frames {
             };
         }
         let step = id_step(raw_id, newest.id, bits);
-        let elapsed = ticks(timestamp, newest.timestamp);
         if step == 0 {
             return self.known(self.frames.len() - 1, index, timestamp);
         }
         if index > newest.last {
-            let continues =
-                step > 0 && step <= MAX_ID_STEP && elapsed > 0 && elapsed <= MAX_TIMESTAMP_STEP;
+            let id = newest.id + step;
+            let ordered = self
+                .scheme
+                .is_ordered((id, timestamp), (newest.id, newest.timestamp));
+            let continues = step > 0 && step <= MAX_ID_STEP << self.scheme.layer_bits() && ordered;
             return if continues {
-                Place::New(self.frames.len(), newest.id + step)
+                Place::New(self.frames.len(), id)
             } else {
                 self.reset(now, raw_id, bits, timestamp)
             };
@@ -211,10 +315,12 @@ impl Frames {
         match at.checked_sub(1).and_then(|before| self.frames.get(before)) {
             Some(before) if before.id == id => self.known(at - 1, index, timestamp),
             before => {
+                let this = (id, timestamp);
                 let fits = index < next.first
-                    && ticks(next.timestamp, timestamp) > 0
+                    && self.scheme.is_ordered((next.id, next.timestamp), this)
                     && before.is_none_or(|before| {
-                        index > before.last && ticks(timestamp, before.timestamp) > 0
+                        let before_it = (before.id, before.timestamp);
+                        index > before.last && self.scheme.is_ordered(this, before_it)
                     });
                 if fits && (before.is_some() || self.frames.len() < self.limit()) {
                     Place::New(at, id)
@@ -251,7 +357,7 @@ impl Frames {
         }
     }
 
-    fn reset(&mut self, now: Time, raw_id: u16, bits: u8, timestamp: u32) -> Place {
+    fn reset(&mut self, now: Time, raw_id: u32, bits: u8, timestamp: u32) -> Place {
         let too_soon = |last| now.since(last) < RESET_INTERVAL;
         if self.last_reset.is_some_and(too_soon) || self.too_soon == Some(timestamp) {
             self.too_soon = Some(timestamp);
@@ -265,7 +371,9 @@ impl Frames {
     }
 
     fn limit(&self) -> usize {
-        if self.stretch.is_some() {
+        if self.stretch.is_some() && self.scheme != Scheme::Vp8 {
+            limits::PROJECTION_LAYER_FRAMES
+        } else if self.stretch.is_some() {
             limits::PROJECTION_FRAMES
         } else {
             limits::PROJECTION_IDLE_FRAMES
@@ -284,18 +392,18 @@ impl Frames {
         at
     }
 
-    /// Whether the frame at `at` can be decoded by somebody who has exactly the accepted frames, as far
-    /// as ids without gaps tell (media-plane spec §3.4, *Decodability*).
-    pub fn is_decodable(&self, at: usize, layer_sync: bool) -> bool {
-        let Some(frame) = self.frames.get(at).filter(|frame| frame.temporal_id > 0) else {
-            return true;
-        };
-        // With layer synchronisation, the reference is the base layer only.
-        let layer = if layer_sync { 0 } else { frame.temporal_id };
-        let mut expected = frame.id;
-        for earlier in self.frames.range(..at).rev() {
+    /// Whether a frame of an upper temporal layer, to be inserted at `at`, can be decoded by somebody who has
+    /// exactly the accepted frames, as far as pictures without gaps tell (media-plane spec §3.4,
+    /// *Decodability*). `layer` is the highest temporal layer that it refers to.
+    pub fn is_decodable(&self, at: usize, id: i64, layer: u8) -> bool {
+        let spatial = |id: i64| id - (self.scheme.number(id) << self.scheme.layer_bits());
+        let mut expected = self.scheme.number(id);
+        for earlier in self.frames.range(..at.min(self.frames.len())).rev() {
+            if spatial(earlier.id) != spatial(id) {
+                continue;
+            }
             expected -= 1;
-            if earlier.id != expected {
+            if self.scheme.number(earlier.id) != expected {
                 return true;
             }
             if earlier.keyframe || earlier.temporal_id <= layer {
@@ -305,9 +413,23 @@ impl Frames {
         true
     }
 
+    /// Whether nothing can be between two neighbours.
+    fn is_next(&self, a: &Frame, b: &Frame) -> bool {
+        if self.scheme != Scheme::Vp9 {
+            return b.id - a.id == 1;
+        }
+        let pictures = self.scheme.number(b.id) - self.scheme.number(a.id);
+        let first = b.id == self.scheme.number(b.id) << self.scheme.layer_bits();
+        match pictures {
+            0 => b.id - a.id == 1,
+            1 => a.picture_ended && first,
+            _ => false,
+        }
+    }
+
     /// How far the accepted frame at `to` is from the accepted one at `from`: outgoing sequence numbers
-    /// from the last of `from` to the first of `to`, and picture ids. Rejected frames and packets that
-    /// must be theirs take no room; packets of unknown frames do, for they may still come.
+    /// from the last of `from` to the first of `to`, and numbers of frames or pictures. Rejected frames and
+    /// packets that must be theirs take no room; packets of unknown frames do, for they may still come.
     pub fn distance(&self, from: usize, to: usize) -> (u64, u64) {
         let (mut packets, mut pictures) = (0, 0);
         for (a, b) in self
@@ -315,9 +437,11 @@ impl Frames {
             .range(from..to)
             .zip(self.frames.range(from + 1..=to))
         {
-            let step = (b.id - a.id).max(0) as u64;
-            pictures += if a.accepted { step } else { step - 1 };
-            if !a.accepted && !b.accepted && step == 1 {
+            let step = self.scheme.number(b.id) - self.scheme.number(a.id);
+            let step = step.max(0) as u64;
+            let closes = self.scheme.closes() && !a.accepted;
+            pictures += step - u64::from(closes);
+            if !a.accepted && !b.accepted && self.is_next(a, b) {
                 continue;
             }
             let mut gap = b.first.saturating_sub(a.last);
@@ -337,7 +461,7 @@ impl Frames {
 }
 
 /// Signed distance from an unwrapped id to a raw one that is `bits` wide.
-fn id_step(raw: u16, from: i64, bits: u8) -> i64 {
+fn id_step(raw: u32, from: i64, bits: u8) -> i64 {
     let modulus = 1i64 << bits;
     let forward = (i64::from(raw) - from).rem_euclid(modulus);
     if forward < modulus / 2 {
@@ -368,24 +492,26 @@ mod tests {
             offset: 0,
             timestamp: 3000 * id as u32,
             out_timestamp: 0,
-            out_picture_id: 0,
+            out_number: 0,
             tl0picidx: 0,
             out_tl0picidx: 0,
             temporal_id: 0,
+            note: Note::default(),
             accepted: false,
             keyframe: false,
             start_seen: true,
             end_seen: true,
+            picture_ended: true,
             closed: false,
         }
     }
 
     #[test]
     fn memory_is_bounded_and_small_for_what_is_not_projected_t40() {
-        let mut frames = Frames::default();
+        let mut frames = Frames::new(Scheme::Vp8);
         let fill = |frames: &mut Frames, ids: std::ops::Range<i64>| {
             for id in ids {
-                let place = frames.place(Time::ZERO, id as u16, 15, id as u64, 3000 * id as u32);
+                let place = frames.place(Time::ZERO, id as u32, 15, id as u64, 3000 * id as u32);
                 let Place::New(at, id) = place else {
                     panic!("{place:?}");
                 };
@@ -399,13 +525,13 @@ mod tests {
         fill(&mut frames, 1000..2000);
         assert_eq!(frames.frames.len(), limits::PROJECTION_FRAMES);
         assert!(frames.frames.capacity() <= limits::PROJECTION_FRAMES);
-        let forgotten = 2000 - limits::PROJECTION_FRAMES as u16 - 1;
+        let forgotten = 2000 - limits::PROJECTION_FRAMES as u32 - 1;
         let place = frames.place(
             Time::ZERO,
             forgotten,
             15,
             u64::from(forgotten),
-            3000 * u32::from(forgotten),
+            3000 * forgotten,
         );
         assert_eq!(place, Place::Nowhere);
     }

@@ -4,7 +4,7 @@
 //! One encoding at a time passes whole, so numbers shift by constants. Where keyframes can be seen a
 //! (re)start waits for one.
 
-use super::filter::{Candidate, QualityFilter};
+use super::filter::QualityFilter;
 use super::frames::ticks;
 use super::output::Output;
 use super::{Rewrite, VideoFacts};
@@ -63,14 +63,7 @@ impl Generic {
         }
         let admitted = match keyframe {
             // What followed an overtaken keyframe was dropped; or, of the current encoding, decided.
-            Some(start) => filter.admit(
-                now,
-                Candidate {
-                    encoding,
-                    temporal_id: 0,
-                    keyframe: start && newest,
-                },
-            ),
+            Some(start) => filter.admit(now, encoding, start && newest, 0),
             None if is_current || newest => filter.admit_blind(now, encoding),
             None => false,
         };
@@ -121,8 +114,7 @@ impl Generic {
             sequence,
             timestamp: out_timestamp,
             marker,
-            picture_id: None,
-            tl0picidx: None,
+            ..Rewrite::default()
         })
     }
 }

@@ -114,12 +114,14 @@ impl Sender {
                         counters.3 as u8,
                     )
                 };
-                let mut facts = packet.facts();
-                if form.opaque {
-                    facts.payload = Payload::Opaque;
-                }
+                let facts = packet.facts();
+                let descriptor = if form.opaque {
+                    Payload::Opaque
+                } else {
+                    packet.descriptor()
+                };
                 let highest = projection.highest_sequence();
-                let verdict = projection.offer(Time::from_millis(self.now), &facts);
+                let verdict = projection.offer(Time::from_millis(self.now), &facts, &descriptor);
                 let _ = (
                     projection.needs_keyframe(),
                     projection.project_timestamp(encoding, 1),

@@ -15,14 +15,17 @@
 
 mod audio;
 pub mod cache;
+mod dependency;
 mod filter;
 mod frames;
 mod generic;
+mod numbered;
 mod output;
 pub mod rtx;
 pub mod sent;
 pub mod slots;
 mod vp8;
+mod vp9;
 
 #[cfg(test)]
 mod cases;
@@ -38,7 +41,10 @@ pub use audio::{AudioProjection, AudioRewrite};
 use crate::limits;
 use crate::random::Random;
 use crate::time::Time;
+use crate::wire::dependency::{DependencyDescriptor, DependencyRewrite};
 use crate::wire::vp8::Vp8Descriptor;
+use crate::wire::vp9::Vp9Descriptor;
+use frames::Scheme;
 
 /// A layer of a source as one number: encoding · 64 + spatial layer · 8 + temporal layer, −1 =
 /// suspended (allocation spec §1). Greater is better.
@@ -77,19 +83,33 @@ impl LayerIndex {
         }
     }
 
+    /// The decode target, for streams with a dependency descriptor; 0 if suspended.
+    pub const fn decode_target(self) -> u8 {
+        if self.0 < 0 { 0 } else { (self.0 & 0x3f) as u8 }
+    }
+
     /// The temporal layer; 0 if suspended.
     pub const fn temporal(self) -> u8 {
         if self.0 < 0 { 0 } else { (self.0 & 7) as u8 }
     }
 }
 
-/// What was read from a payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What was read from a packet besides its header.
+#[derive(Clone, Debug)]
 pub enum Payload {
     /// Nothing: no one here reads that codec.
     Opaque,
+    /// Frames have no numbers, but whether a keyframe begins with this packet is known.
+    Plain {
+        /// It does.
+        keyframe: bool,
+    },
     /// A VP8 descriptor. Packets whose descriptor does not parse are not for projections.
     Vp8(Vp8Descriptor),
+    /// A VP9 descriptor. Packets whose descriptor does not parse are not for projections.
+    Vp9(Vp9Descriptor),
+    /// A dependency descriptor; the payload itself was not read.
+    Dependency(DependencyDescriptor),
 }
 
 /// What a projection needs to know about a video packet.
@@ -106,12 +126,10 @@ pub struct VideoFacts {
     pub marker: bool,
     /// RTP payload type.
     pub payload_type: u8,
-    /// What was read from the payload.
-    pub payload: Payload,
 }
 
 /// Numbers of an outgoing packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Rewrite {
     /// Sequence number; the lower 16 bits are sent, the rest is the SRTP rollover counter.
     pub sequence: u64,
@@ -119,10 +137,12 @@ pub struct Rewrite {
     pub timestamp: u32,
     /// RTP marker.
     pub marker: bool,
-    /// For [`Vp8Descriptor::rewrite`].
+    /// For [`Vp8Descriptor::rewrite`] and [`Vp9Descriptor::rewrite`].
     pub picture_id: Option<u16>,
-    /// For [`Vp8Descriptor::rewrite`].
+    /// For [`Vp8Descriptor::rewrite`] and [`Vp9Descriptor::rewrite`].
     pub tl0picidx: Option<u8>,
+    /// For [`DependencyDescriptor::rewrite`]; without it the descriptor is not sent.
+    pub dependency: Option<DependencyRewrite>,
 }
 
 /// A projection's answer.
@@ -157,17 +177,20 @@ impl Start {
 /// How a stream is numbered; decided per packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
-    Vp8,
-    /// Without frame numbers, by payload type.
+    /// With frame numbers.
+    Numbered(Scheme),
+    /// Without, by payload type.
     Generic(u8),
 }
 
 impl Class {
-    fn of(facts: &VideoFacts) -> Class {
-        match facts.payload {
+    fn of(facts: &VideoFacts, payload: &Payload) -> Class {
+        match payload {
             Payload::Vp8(vp8) if vp8.picture_id().is_some() && vp8.temporal_id().is_some() => {
-                Class::Vp8
+                Class::Numbered(Scheme::Vp8)
             }
+            Payload::Vp9(vp9) if vp9.picture_id().is_some() => Class::Numbered(Scheme::Vp9),
+            Payload::Dependency(_) => Class::Numbered(Scheme::Dependency),
             _ => Class::Generic(facts.payload_type),
         }
     }
@@ -181,7 +204,9 @@ pub struct Projection {
     class: Option<Class>,
     /// Highest index seen per encoding.
     newest: [Option<u64>; limits::MAX_ENCODINGS],
-    vp8: vp8::Vp8,
+    numbered: numbered::Numbered,
+    layers: vp9::SpatialLayers,
+    decode_target: dependency::DecodeTarget,
     generic: generic::Generic,
 }
 
@@ -193,7 +218,9 @@ impl Projection {
             filter: filter::QualityFilter::new(),
             class: None,
             newest: [None; limits::MAX_ENCODINGS],
-            vp8: vp8::Vp8::default(),
+            numbered: numbered::Numbered::new(),
+            layers: vp9::SpatialLayers::default(),
+            decode_target: dependency::DecodeTarget::default(),
             generic: generic::Generic::default(),
         }
     }
@@ -223,19 +250,24 @@ impl Projection {
     /// and numbers go on from the last sent. Records of what was sent must be cleared with it.
     pub fn rebind(&mut self) {
         self.filter = filter::QualityFilter::new();
-        self.forget_stream();
+        self.begin_stream(None);
         self.newest = [None; limits::MAX_ENCODINGS];
         self.output.forget_source();
     }
 
-    fn forget_stream(&mut self) {
-        self.class = None;
-        self.vp8.clear();
+    fn begin_stream(&mut self, class: Option<Class>) {
+        self.class = class;
+        self.numbered.clear(match class {
+            Some(Class::Numbered(scheme)) => scheme,
+            _ => Scheme::Vp8,
+        });
+        self.layers = vp9::SpatialLayers::default();
+        self.decode_target = dependency::DecodeTarget::default();
         self.generic.clear();
     }
 
     /// Decides about a packet of the source.
-    pub fn offer(&mut self, now: Time, facts: &VideoFacts) -> Verdict {
+    pub fn offer(&mut self, now: Time, facts: &VideoFacts, payload: &Payload) -> Verdict {
         let Some(newest) = self.newest.get_mut(usize::from(facts.encoding)) else {
             return Verdict::Drop;
         };
@@ -243,31 +275,62 @@ impl Projection {
         if is_newest {
             *newest = Some(facts.index);
         }
-        let class = Class::of(facts);
+        let class = Class::of(facts, payload);
         if self.class != Some(class) {
             // A late packet of the codec before must not bring it back.
             if self.class.is_some() && !is_newest {
                 return Verdict::Drop;
             }
             if self.class.is_some() {
-                self.forget_stream();
                 self.filter.restart();
             }
-            self.class = Some(class);
+            self.begin_stream(Some(class));
         }
+        self.number(now, facts, payload, is_newest)
+            .map_or(Verdict::Drop, Verdict::Forward)
+    }
+
+    fn number(
+        &mut self,
+        now: Time,
+        facts: &VideoFacts,
+        payload: &Payload,
+        is_newest: bool,
+    ) -> Option<Rewrite> {
         let (filter, output) = (&mut self.filter, &mut self.output);
-        let rewrite = match (class, facts.payload) {
-            (Class::Vp8, Payload::Vp8(vp8)) => self.vp8.offer(now, facts, &vp8, filter, output),
-            (_, payload) => {
-                let keyframe = match payload {
-                    Payload::Opaque => None,
-                    Payload::Vp8(vp8) => Some(vp8.is_keyframe_start()),
-                };
-                self.generic
-                    .offer(now, facts, keyframe, is_newest, filter, output)
+        let keyframe = match (payload, self.class?) {
+            (Payload::Vp8(descriptor), Class::Numbered(_)) => {
+                let unit = vp8::unit(facts, descriptor)?;
+                let mut gate = vp8::TemporalGate(descriptor);
+                return self
+                    .numbered
+                    .offer(now, facts, unit, &mut gate, filter, output);
+            }
+            (Payload::Vp9(descriptor), Class::Numbered(_)) => {
+                let unit = vp9::unit(descriptor)?;
+                let layers = &mut self.layers;
+                let mut gate = vp9::SpatialGate { descriptor, layers };
+                return self
+                    .numbered
+                    .offer(now, facts, unit, &mut gate, filter, output);
+            }
+            (Payload::Dependency(descriptor), _) => {
+                let unit = dependency::unit(descriptor);
+                let target = &mut self.decode_target;
+                let mut gate = dependency::TargetGate { descriptor, target };
+                return self
+                    .numbered
+                    .offer(now, facts, unit, &mut gate, filter, output);
+            }
+            (Payload::Opaque, _) => None,
+            (Payload::Plain { keyframe }, _) => Some(*keyframe),
+            (Payload::Vp8(descriptor), _) => Some(descriptor.is_keyframe_start()),
+            (Payload::Vp9(descriptor), _) => {
+                Some(descriptor.is_keyframe() && descriptor.is_start())
             }
         };
-        rewrite.map_or(Verdict::Drop, Verdict::Forward)
+        self.generic
+            .offer(now, facts, keyframe, is_newest, filter, output)
     }
 
     /// Translates an RTP timestamp of an encoding's sender report to the outgoing stream. `None` unless

@@ -91,6 +91,10 @@ pub(super) struct Output {
     pub(super) picture_id: Option<u16>,
     /// Last TL0PICIDX sent.
     pub(super) tl0picidx: Option<u8>,
+    /// Last frame number sent in a dependency descriptor.
+    pub(super) frame_number: Option<u16>,
+    /// Template id that follows those of the last structure sent.
+    pub(super) next_template: Option<u8>,
 }
 
 impl Output {
@@ -103,6 +107,8 @@ impl Output {
             clock: None,
             picture_id: None,
             tl0picidx: None,
+            frame_number: None,
+            next_template: None,
         }
     }
 

@@ -36,20 +36,14 @@ pub enum Refusal {
     TooOften,
 }
 
-/// 40 bytes; a stream has up to [`limits::SENT_RECORDS`] of them.
+/// A stream has up to [`limits::SENT_RECORDS`] of them.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    sequence: u64,
     index: u64,
     sent: Time,
-    timestamp: u32,
-    picture_id: u16,
-    tl0picidx: u8,
+    rewrite: Rewrite,
     encoding: u8,
     resends: u8,
-    marker: bool,
-    has_picture_id: bool,
-    has_tl0picidx: bool,
 }
 
 impl Record {
@@ -57,13 +51,7 @@ impl Record {
         Resend {
             encoding: self.encoding,
             index: self.index,
-            rewrite: Rewrite {
-                sequence: self.sequence,
-                timestamp: self.timestamp,
-                marker: self.marker,
-                picture_id: self.has_picture_id.then_some(self.picture_id),
-                tl0picidx: self.has_tl0picidx.then_some(self.tl0picidx),
-            },
+            rewrite: self.rewrite,
         }
     }
 }
@@ -97,42 +85,37 @@ impl SentRecords {
         self.ring
             .get(self.at(sequence)?)?
             .as_ref()
-            .filter(|record| record.sequence == sequence)
+            .filter(|record| record.rewrite.sequence == sequence)
     }
 
     /// Notes a packet that is being sent: packet `index` of `encoding` with these numbers.
     pub fn record(&mut self, now: Time, encoding: u8, index: u64, rewrite: &Rewrite) {
         let record = Record {
-            sequence: rewrite.sequence,
             index,
             sent: now,
-            timestamp: rewrite.timestamp,
-            picture_id: rewrite.picture_id.unwrap_or_default(),
-            tl0picidx: rewrite.tl0picidx.unwrap_or_default(),
+            rewrite: *rewrite,
             encoding,
             resends: 0,
-            marker: rewrite.marker,
-            has_picture_id: rewrite.picture_id.is_some(),
-            has_tl0picidx: rewrite.tl0picidx.is_some(),
         };
         if self.ring.is_empty() {
             self.ring.resize(FIRST_CAPACITY, None);
         }
         let in_the_way = self
-            .at(record.sequence)
+            .at(record.rewrite.sequence)
             .and_then(|at| self.ring.get(at))
             .copied()
             .flatten();
         let young = in_the_way.is_some_and(|old| {
-            old.sequence != record.sequence && now.since(old.sent) <= limits::CACHE_AGE
+            old.rewrite.sequence != record.rewrite.sequence
+                && now.since(old.sent) <= limits::CACHE_AGE
         });
         if young && self.ring.len() < limits::SENT_RECORDS {
             self.grow();
         }
-        self.newest = self.newest.max(record.sequence);
-        if let Some(at) = self.at(record.sequence)
+        self.newest = self.newest.max(record.rewrite.sequence);
+        if let Some(at) = self.at(record.rewrite.sequence)
             && let Some(cell) = self.ring.get_mut(at)
-            && cell.is_none_or(|old| old.sequence <= record.sequence)
+            && cell.is_none_or(|old| old.rewrite.sequence <= record.rewrite.sequence)
         {
             *cell = Some(record);
         }
@@ -142,7 +125,7 @@ impl SentRecords {
         let grown = vec![None; self.ring.len() * 2];
         let old = std::mem::replace(&mut self.ring, grown);
         for record in old.into_iter().flatten() {
-            if let Some(at) = self.at(record.sequence)
+            if let Some(at) = self.at(record.rewrite.sequence)
                 && let Some(cell) = self.ring.get_mut(at)
             {
                 *cell = Some(record);
@@ -183,7 +166,7 @@ impl SentRecords {
     pub fn resent(&mut self, now: Time, sequence: u64) {
         if let Some(at) = self.at(sequence)
             && let Some(Some(record)) = self.ring.get_mut(at)
-            && record.sequence == sequence
+            && record.rewrite.sequence == sequence
         {
             record.sent = now;
             record.resends = record.resends.saturating_add(1);
@@ -212,6 +195,7 @@ mod tests {
                 .is_multiple_of(2)
                 .then_some(sequence as u16 & 0x7fff),
             tl0picidx: Some(sequence as u8),
+            dependency: None,
         }
     }
 

@@ -298,9 +298,10 @@ impl World {
     }
 
     fn deliver(&mut self, at: u64, flying: InFlight) {
+        let (facts, descriptor) = (flying.packet.facts(), flying.packet.descriptor());
         let verdict = self
             .projection
-            .offer(Time::from_millis(at), &flying.packet.facts());
+            .offer(Time::from_millis(at), &facts, &descriptor);
         self.request_keyframe();
         let InFlight {
             frame: id,

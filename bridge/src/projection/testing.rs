@@ -59,7 +59,7 @@ impl Packet {
         }
     }
 
-    pub fn facts(&self) -> VideoFacts {
+    pub fn descriptor(&self) -> Payload {
         let mut payload = vec![0x80 | u8::from(self.start) << 4, 0xc0];
         if self.wide {
             payload.extend((0x8000 | self.picture_id).to_be_bytes());
@@ -72,13 +72,16 @@ impl Packet {
             payload.push(temporal_id << 6 | u8::from(self.layer_sync) << 5);
         }
         payload.extend([u8::from(!self.keyframe), 0, 0]);
+        Payload::Vp8(Vp8Descriptor::parse(&payload).unwrap())
+    }
+
+    pub fn facts(&self) -> VideoFacts {
         VideoFacts {
             encoding: self.encoding,
             index: self.index,
             timestamp: self.timestamp,
             marker: self.marker,
             payload_type: 100,
-            payload: Payload::Vp8(Vp8Descriptor::parse(&payload).unwrap()),
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Bytes: checked views and writers for everything that is on the wire.
 //!
 //! A view is checked once when it is made; its getters cannot fail. Nothing above this module knows an
-//! offset. Everything here reads what a peer wrote: no parser panics, loops without bound or allocates.
+//! offset. Everything here reads what a peer wrote: no parser panics, loops without bound or allocates (but
+//! for one structure per keyframe in [`dependency`]).
 
+mod bits;
 pub mod demux;
+pub mod dependency;
 pub mod extensions;
+pub mod h264;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;
 pub mod twcc;
 pub mod vp8;
+pub mod vp9;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]

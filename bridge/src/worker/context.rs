@@ -9,6 +9,7 @@ use crate::ids::{Path, WorkerId};
 use crate::limits;
 use crate::messages::{Event, PoolCommand, RingMessage};
 use crate::time::Time;
+use crate::wire::dependency::MAX_ELEMENT;
 
 /// Messages that a worker wants delivered; the driver empties them after each turn.
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub(crate) struct Context<'a> {
     pub counters: &'a mut Counters,
     pub out: &'a mut Outputs,
     pub routes: &'a mut Vec<RouteChange>,
+    /// Room for one header extension element that is written anew.
+    pub scratch: &'a mut [u8; MAX_ELEMENT],
 }
 
 impl Context<'_> {

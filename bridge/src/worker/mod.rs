@@ -29,6 +29,7 @@ use crate::stats::WorkerStats;
 use crate::time::Time;
 use crate::transport::ice::{worker_of_transaction, worker_of_ufrag};
 use crate::wire::demux::{Class, classify};
+use crate::wire::dependency::MAX_ELEMENT;
 use crate::wire::stun::{self, StunMessage};
 
 use self::buffers::PacketPool;
@@ -87,6 +88,7 @@ pub struct Worker {
     by_ufrag: HashMap<Arc<str>, EndpointRef, ahash::RandomState>,
     routes: HashMap<Path, Route, ahash::RandomState>,
     route_changes: Vec<RouteChange>,
+    scratch: [u8; MAX_ELEMENT],
     timers: TimerWheel,
     due: Vec<Token>,
     dirty: Vec<usize>,
@@ -126,6 +128,7 @@ impl Worker {
             routes: HashMap::with_hasher(hasher()),
             random,
             route_changes: Vec::new(),
+            scratch: [0; MAX_ELEMENT],
             timers: TimerWheel::new(now),
             due: Vec::new(),
             dirty: Vec::new(),
@@ -569,6 +572,7 @@ impl Worker {
             counters: &mut self.counters,
             out: &mut self.out,
             routes: &mut self.route_changes,
+            scratch: &mut self.scratch,
         };
         match catch_unwind(AssertUnwindSafe(|| f(shard, &mut context))) {
             Ok(result) => Some(result),

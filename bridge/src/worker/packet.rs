@@ -3,9 +3,9 @@
 use crate::ids::{EndpointKey, SourceKey};
 use crate::limits::PACKET_BUFFER;
 use crate::media::{Codec, Extension, MediaKind};
+use crate::projection::Payload;
 use crate::time::Time;
 use crate::wire::rtp::RtpHeader;
-use crate::wire::vp8::Vp8Descriptor;
 
 /// Extensions that go on to receivers as they came.
 pub const KEPT_EXTENSIONS: [Extension; 3] = [
@@ -13,6 +13,9 @@ pub const KEPT_EXTENSIONS: [Extension; 3] = [
     Extension::VideoOrientation,
     Extension::DependencyDescriptor,
 ];
+
+/// Index of the dependency descriptor in [`KEPT_EXTENSIONS`].
+pub const DEPENDENCY: usize = 2;
 
 /// Plaintext RTP packet with what was found out about it once.
 #[derive(Clone)]
@@ -35,8 +38,8 @@ pub struct MediaPacket {
     pub original: u64,
     /// Where the payload ends (padding removed), from the start of `data`.
     pub payload_end: u16,
-    /// VP8 payload descriptor.
-    pub vp8: Option<Vp8Descriptor>,
+    /// What was read from the payload or its descriptor.
+    pub descriptor: Payload,
     /// 127 − dBov of the audio level extension: 0 = silence.
     pub level: Option<u8>,
     /// Start and length in `data` of the elements of [`KEPT_EXTENSIONS`]; length 0 = absent.
@@ -58,7 +61,7 @@ impl MediaPacket {
             index: 0,
             original: 0,
             payload_end: 0,
-            vp8: None,
+            descriptor: Payload::Opaque,
             level: None,
             kept: [(0, 0); KEPT_EXTENSIONS.len()],
             data: [0; PACKET_BUFFER],
