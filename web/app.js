@@ -151,6 +151,7 @@ async function joinFromLobby() {
             camera: $('camera-choice').value,
             microphone: $('microphone-choice').value,
             screen: fake || query.get('screen') === 'test' ? 'test' : '',
+            codec: query.get('codec') ?? '',
         });
     } catch (error) {
         lobbyError(error.message);

@@ -2,6 +2,7 @@
 //
 // Puts signaling and session together, and rebuilds both when the bridge has let us go.
 
+import { preferCodec } from './sdp.js';
 import { heightToRequest } from './layout.js';
 import { openCamera, openMicrophone, openScreen } from './media.js';
 import { Session } from './session.js';
@@ -77,8 +78,8 @@ export class Conference extends EventTarget {
     // ---- joining and leaving -------------------------------------------------------------------------
 
     /** Joins. `choices`: camera and microphone are a device id, "" (any), "test" or "off". */
-    async join({ room, name, camera = '', microphone = '', screen = '' }) {
-        Object.assign(this.#choices, { camera, microphone, screen });
+    async join({ room, name, camera = '', microphone = '', screen = '', codec = '' }) {
+        Object.assign(this.#choices, { camera, microphone, screen, codec });
         this.#wanted = { camera: camera !== 'off', microphone: microphone !== 'off' };
         this.room = room;
         this.name = name;
@@ -115,7 +116,10 @@ export class Conference extends EventTarget {
         this.#rosterKnown = false;
         this.#signaling = signaling;
         this.#sampler = new Sampler();
-        const session = new Session(reply, signaling, {
+        const formats = this.#choices.codec
+            ? preferCodec(reply.formats, this.#choices.codec)
+            : reply.formats;
+        const session = new Session({ ...reply, formats }, signaling, {
             microphone: this.#open.microphone?.track ?? null,
             camera: this.#open.camera?.track ?? null,
         });

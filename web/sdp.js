@@ -83,6 +83,14 @@ function mediaLines({ direction, streams }, { payloadTypes, extensions }) {
     return lines;
 }
 
+/** The same formats with one video codec (`vp9`, …) in front, so that browsers send it if they can. */
+export function preferCodec(formats, codec) {
+    const isWanted = ({ encoding }) => encoding.toLowerCase().startsWith(`${codec.toLowerCase()}/`);
+    const order = payload => (isWanted(payload) ? 0 : 1);
+    const payloadTypes = formats.video.payloadTypes.toSorted((a, b) => order(a) - order(b));
+    return { ...formats, video: { ...formats.video, payloadTypes } };
+}
+
 /** The sections of an SDP text: arrays of lines, the session part first. */
 function split(sdp) {
     return sdp.trim().split(/\r?\n(?=m=)/).map(part => part.split(/\r?\n/));

@@ -272,10 +272,13 @@ export class Session extends EventTarget {
         const { width, height } = this.#tracks.camera?.getSettings() ?? {};
         const captured = Math.min(width || 1280, height || 720);
         const wanted = this.senderConstraints.get(this.ownSource('v0')) ?? 0;
+        // Without a mode browsers make spatial layers of one stream of these codecs, and no simulcast.
+        const [first] = this.#formats.video.payloadTypes;
+        const mode = /^(VP9|AV1)\//.test(first.encoding) ? { scalabilityMode: 'L1T3' } : {};
         await this.#configure(Mid.camera, (encoding, index, count) => {
             const { scale, maxBitrate } = count === 1 ? CAMERA_LAYERS.at(-1) : CAMERA_LAYERS[index];
             const fits = wanted < 0 || index === 0 || captured / scale <= wanted;
-            return { active: wanted !== 0 && fits, scaleResolutionDownBy: scale, maxBitrate };
+            return { active: wanted !== 0 && fits, scaleResolutionDownBy: scale, maxBitrate, ...mode };
         });
         const screen = this.senderConstraints.get(this.ownSource('v1')) ?? 0;
         await this.#configure(Mid.screen, () => ({ active: screen !== 0, maxBitrate: SCREEN_MAX_BITRATE }));

@@ -16,7 +16,7 @@ export class Sampler {
         for (const stats of report.values()) {
             now.set(stats.id, stats);
             if (stats.type === 'inbound-rtp' && stats.mid !== undefined) {
-                sample.received.set(stats.mid, this.#received(stats));
+                sample.received.set(stats.mid, this.#received(stats, report));
             } else if (stats.type === 'outbound-rtp' && stats.mid !== undefined) {
                 const list = sample.sent.get(stats.mid) ?? [];
                 list.push(this.#sent(stats, report));
@@ -43,12 +43,13 @@ export class Sampler {
         return seconds > 0 ? this.#delta(stats, key) / seconds : 0;
     }
 
-    #received(stats) {
+    #received(stats, report) {
         const lost = this.#delta(stats, 'packetsLost');
         const expected = lost + this.#delta(stats, 'packetsReceived');
         return {
             kind: stats.kind,
             ssrc: stats.ssrc,
+            codec: report.get(stats.codecId)?.mimeType?.replace(/^.*\//, '') ?? '',
             bitrate: 8 * this.#rate(stats, 'bytesReceived'),
             loss: expected > 0 ? lost / expected : 0,
             jitter: stats.jitter ?? 0,

@@ -1,4 +1,4 @@
-//! What the demo negotiates: Opus and VP8 with retransmission, and the header extensions they need.
+//! What the demo negotiates: Opus, and VP8, VP9, AV1 and H.264 with retransmission, and the header extensions they need.
 //!
 //! One table serves both sides: the bridge gets it as [`MediaFormats`], the page as JSON from which it
 //! writes SDP. The numbers are those that Jitsi's conference focus uses.
@@ -9,11 +9,22 @@ use causeway_bridge::media::{
 use serde_json::{Value, json};
 
 const OPUS: u8 = 111;
-const VP8: u8 = 100;
-const VP8_RTX: u8 = 96;
+/// Video codecs in order of preference: payload type, payload type of its retransmissions, codec, name, parameters.
+const VIDEO: [(u8, u8, Codec, &str, &str); 4] = [
+    (100, 96, Codec::Vp8, "VP8/90000", ""),
+    (101, 97, Codec::Vp9, "VP9/90000", "profile-id=0"),
+    (41, 42, Codec::Av1, "AV1/90000", ""),
+    (
+        107,
+        99,
+        Codec::H264,
+        "H264/90000",
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    ),
+];
 
 /// Header extensions: which, its id, and for which kinds of media it is negotiated.
-const EXTENSIONS: [(Extension, u8, &[MediaKind]); 4] = [
+const EXTENSIONS: [(Extension, u8, &[MediaKind]); 5] = [
     (Extension::AudioLevel, 1, &[MediaKind::Audio]),
     (Extension::AbsSendTime, 3, &[MediaKind::Video]),
     (
@@ -22,6 +33,7 @@ const EXTENSIONS: [(Extension, u8, &[MediaKind]); 4] = [
         &[MediaKind::Audio, MediaKind::Video],
     ),
     (Extension::Mid, 10, &[MediaKind::Audio, MediaKind::Video]),
+    (Extension::DependencyDescriptor, 11, &[MediaKind::Video]),
 ];
 
 /// The formats as the bridge takes them.
@@ -48,12 +60,14 @@ pub fn for_bridge() -> MediaFormats {
     for (extension, id, _) in EXTENSIONS {
         extensions.set(extension, id);
     }
+    let mut payload_types = vec![payload(OPUS, Codec::Opus, 48_000, None, audio)];
+    for (number, rtx, codec, ..) in VIDEO {
+        payload_types.push(payload(number, codec, 90_000, None, video));
+        let repeats = Feedback::default();
+        payload_types.push(payload(rtx, Codec::Rtx, 90_000, Some(number), repeats));
+    }
     MediaFormats {
-        payload_types: vec![
-            payload(OPUS, Codec::Opus, 48_000, None, audio),
-            payload(VP8, Codec::Vp8, 90_000, None, video),
-            payload(VP8_RTX, Codec::Rtx, 90_000, Some(VP8), Feedback::default()),
-        ],
+        payload_types,
         extensions,
         extmap_allow_mixed: true,
     }
@@ -93,7 +107,12 @@ fn payload_json(payload: &PayloadType) -> Value {
     let (name, parameters) = match payload.associated {
         Some(apt) => ("rtx/90000", format!("apt={apt}")),
         None if payload.number == OPUS => ("opus/48000/2", "minptime=10;useinbandfec=1".to_owned()),
-        None => ("VP8/90000", String::new()),
+        None => VIDEO
+            .iter()
+            .find(|(number, ..)| *number == payload.number)
+            .map_or(("", String::new()), |(.., name, parameters)| {
+                (name, (*parameters).to_owned())
+            }),
     };
     let known = payload.feedback;
     let feedback: Vec<&str> = [
@@ -127,7 +146,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(numbers("audio"), [111]);
-        assert_eq!(numbers("video"), [100, 96]);
+        assert_eq!(numbers("video"), [100, 96, 101, 97, 41, 42, 107, 99]);
         let bridge = for_bridge();
         for kind in ["audio", "video"] {
             for extension in page[kind]["extensions"].as_array().unwrap() {

@@ -50,6 +50,16 @@ impl Call {
     /// Panics if they do not get in.
     #[track_caller]
     pub fn join(&self, name: &'static str) -> Participant {
-        Participant::join(self.driver.open(), self.daemon.url(), ROOM, name)
+        self.join_with(name, "")
+    }
+
+    /// As [`Call::join`], with a video codec to send.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they do not get in.
+    #[track_caller]
+    pub fn join_with(&self, name: &'static str, codec: &str) -> Participant {
+        Participant::join(self.driver.open(), self.daemon.url(), ROOM, name, codec)
     }
 }

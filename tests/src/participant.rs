@@ -22,13 +22,19 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// Opens the demo page and joins the room.
+    /// Opens the demo page and joins the room, with this video codec preferred if one is named.
     ///
     /// The camera is the browser's stand-in, which costs less than the page's test picture; the microphone
     /// is the page's test tone, which pauses, so that the dominant speaker changes.
-    pub fn join(session: Session, demo: &str, room: &str, name: &'static str) -> Participant {
+    pub fn join(
+        session: Session,
+        demo: &str,
+        room: &str,
+        name: &'static str,
+        codec: &str,
+    ) -> Participant {
         session.go_to(&format!(
-            "{demo}/?room={room}&name={name}&join=1&microphone=test&screen=test"
+            "{demo}/?room={room}&name={name}&join=1&microphone=test&screen=test&codec={codec}"
         ));
         let participant = Participant { name, session };
         participant.is_connected();

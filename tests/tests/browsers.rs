@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use causeway_tests::network::{self, Fault, Limit};
-use causeway_tests::participant::{SOON, all_meet};
+use causeway_tests::participant::{Participant, SOON, all_meet};
 use causeway_tests::{Call, eventually};
 
 /// Any free port of the loopback address.
@@ -84,6 +84,45 @@ fn the_stage_gets_a_large_picture_and_tiles_small_ones() {
     anna.sees_height(&bo, "in a small tile again", |height| {
         (1..=180).contains(&height)
     });
+    anna.sees(&bo);
+}
+
+/// The codec that `one` receives of `other`, such as `VP9`.
+fn codec_of(one: &Participant, other: &Participant) -> String {
+    let codec = one.figures_of(other)["video"]["codec"].clone();
+    codec.as_str().unwrap_or_default().to_uppercase()
+}
+
+#[test]
+fn pictures_come_in_vp9_and_follow_the_stage() {
+    meet_with_codec("vp9", "VP9");
+}
+
+#[test]
+fn pictures_come_in_av1_and_follow_the_stage() {
+    meet_with_codec("av1", "AV1");
+}
+
+#[test]
+fn pictures_come_in_h264_and_follow_the_stage() {
+    meet_with_codec("h264", "H264");
+}
+
+fn meet_with_codec(codec: &str, name: &str) {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join_with("anna", codec), call.join_with("bo", codec));
+    all_meet(&[&anna, &bo]);
+    assert!(
+        codec_of(&anna, &bo).contains(name),
+        "{}",
+        anna.figures_of(&bo)
+    );
+
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+    anna.sees(&bo);
+    anna.show_tiles();
+    anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
     anna.sees(&bo);
 }
 
