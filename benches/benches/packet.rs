@@ -34,14 +34,15 @@ fn bench_projection(c: &mut Criterion) {
         let packet = video_packet(number, 120);
         let header = RtpHeader::parse(&packet).expect("RTP");
         let payload = &packet[usize::from(header.payload_start)..];
-        VideoFacts {
+        let facts = VideoFacts {
             encoding: 0,
             index: number,
             timestamp: header.timestamp,
             marker: header.marker,
             payload_type: header.payload_type,
-            payload: Payload::Vp8(Vp8Descriptor::parse(payload).expect("VP8")),
-        }
+        };
+        let descriptor = Vp8Descriptor::parse(payload).expect("VP8");
+        (facts, Payload::Vp8(descriptor))
     };
     let mut projection = Projection::new(Start {
         sequence: 1,
@@ -53,15 +54,15 @@ fn bench_projection(c: &mut Criterion) {
         number += 1;
         number - 1
     };
-    let mut offer = move |facts: &VideoFacts| {
-        let verdict = projection.offer(Time::from_millis(facts.index), facts);
+    let mut offer = move |facts: &VideoFacts, payload: &Payload| {
+        let verdict = projection.offer(Time::from_millis(facts.index), facts, payload);
         assert!(matches!(verdict, Verdict::Forward(_)));
         verdict
     };
     c.bench_function("vp8/project", |b| {
         b.iter_batched(
             || facts(next()),
-            |facts| offer(&facts),
+            |(facts, payload)| offer(&facts, &payload),
             criterion::BatchSize::SmallInput,
         );
     });

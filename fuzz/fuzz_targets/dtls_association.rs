@@ -35,8 +35,16 @@ fuzz_target!(|data: &[u8]| {
     let mut now = Time::from_millis(1);
     let mut client = association(0, SctpRole::Client);
     let mut server = association(1, SctpRole::Server);
-    client.set_remote(now, vec![CERTIFICATES[1].fingerprint().clone()], Some(Setup::Passive));
-    server.set_remote(now, vec![CERTIFICATES[0].fingerprint().clone()], Some(Setup::Active));
+    client.set_remote(
+        now,
+        vec![CERTIFICATES[1].fingerprint().clone()],
+        Some(Setup::Passive),
+    );
+    server.set_remote(
+        now,
+        vec![CERTIFICATES[0].fingerprint().clone()],
+        Some(Setup::Active),
+    );
     server.writable(now);
     client.writable(now);
 
@@ -47,7 +55,10 @@ fuzz_target!(|data: &[u8]| {
         while let Some(datagram) = client.poll_transmit() {
             seen.push(datagram);
         }
-        let chosen = seen.len().checked_sub(1 + usize::from(argument & 15)).map(|at| seen[at].to_vec());
+        let chosen = seen
+            .len()
+            .checked_sub(1 + usize::from(argument & 15))
+            .map(|at| seen[at].to_vec());
         match (operation % 9, chosen) {
             (0..=2, Some(datagram)) => server.handle_datagram(now, &datagram),
             (3, Some(mut datagram)) => {

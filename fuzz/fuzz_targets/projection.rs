@@ -81,14 +81,14 @@ fuzz_target!(|data: &[u8]| {
             timestamp: counters.timestamp,
             marker: form & 0x20 != 0,
             payload_type: 100,
-            payload: if opaque {
-                Payload::Opaque
-            } else {
-                Payload::Vp8(vp8)
-            },
+        };
+        let payload = if opaque {
+            Payload::Opaque
+        } else {
+            Payload::Vp8(vp8)
         };
         let highest = projection.highest_sequence();
-        let verdict = projection.offer(Time::from_millis(now), &facts);
+        let verdict = projection.offer(Time::from_millis(now), &facts, &payload);
         let _ = (
             projection.needs_keyframe(),
             projection.project_timestamp(facts.encoding, facts.timestamp),

@@ -14,15 +14,28 @@ use causeway_bridge::wire::stun::{Class, MAX_WRITTEN, StunMessage};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(message) = StunMessage::parse(data) else { return };
+    let Ok(message) = StunMessage::parse(data) else {
+        return;
+    };
     assert_eq!(message.bytes(), data);
-    let _ = (message.method(), message.username(), message.priority(), message.use_candidate());
+    let _ = (
+        message.method(),
+        message.username(),
+        message.priority(),
+        message.use_candidate(),
+    );
     let _ = (message.role(), message.xor_mapped(), message.error_code());
     assert!(message.unknown_required().count() <= data.len() / 4);
 
     // The ufrag of the samples in RFC 5769, so that messages get as far as the integrity check.
-    let credentials = Credentials { ufrag: "evtj".into(), password: "unknown to the fuzzer".into() };
-    let path = Path { socket: SocketId(0), remote: ([192, 0, 2, 1], 32_853).into() };
+    let credentials = Credentials {
+        ufrag: "evtj".into(),
+        password: "unknown to the fuzzer".into(),
+    };
+    let path = Path {
+        socket: SocketId(0),
+        remote: ([192, 0, 2, 1], 32_853).into(),
+    };
     let mut ice = IceTransport::new(
         Arc::new(IceConfig::default()),
         WorkerId(0),

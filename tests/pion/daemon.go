@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -79,6 +80,8 @@ func StartDaemon() (*Daemon, error) {
 		process: exec.Command(binary, "--config", file),
 		folder:  folder,
 	}
+	// Also if the tests run out of time.
+	daemon.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output, err := daemon.process.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -60,7 +60,9 @@ func TestInitialLastN(t *testing.T) {
 	alice := conference.join(options{sctp: true})
 	bob := conference.join(options{sctp: true, initialLastN: &none})
 	carol := conference.join(options{sctp: true})
+	// The constraints of both are the same; only last-n differs.
 	carol.want(180)
+	bob.want(180)
 	alice.send()
 	camera := alice.video[0]
 	conference.await("carol sees", func() bool { return len(carol.on(camera.ssrc())) > 60 })

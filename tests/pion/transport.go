@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pion/dtls/v2"
 	"github.com/pion/dtls/v2/pkg/crypto/fingerprint"
@@ -148,7 +149,11 @@ type dtlsConn struct {
 
 func (c dtlsConn) Read(buffer []byte) (int, error)    { return c.wire.records.Read(buffer) }
 func (c dtlsConn) Write(datagram []byte) (int, error) { return c.wire.Write(datagram) }
-func (c dtlsConn) Close() error                       { return c.wire.records.Close() }
+
+// SetReadDeadline ends a read, as the handshake does when its time is over.
+func (c dtlsConn) SetReadDeadline(at time.Time) error { return c.wire.records.SetReadDeadline(at) }
+
+func (c dtlsConn) Close() error { return c.wire.records.Close() }
 
 // secure does the DTLS handshake. The bridge must present the certificate that it signaled.
 func secure(ctx context.Context, wire *wire, bridge bridgeTransport, options options, certificate tls.Certificate) (*dtls.Conn, error) {

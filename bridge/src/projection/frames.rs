@@ -269,6 +269,7 @@ impl Frames {
     }
 
     /// Finds the place of a packet of frame `raw_id` (`bits` wide).
+    #[inline]
     pub fn place(&mut self, now: Time, raw_id: u32, bits: u8, index: u64, timestamp: u32) -> Place {
         let Some(newest) = self.frames.back() else {
             self.bits = bits;

@@ -184,6 +184,7 @@ enum Class {
 }
 
 impl Class {
+    #[inline]
     fn of(facts: &VideoFacts, payload: &Payload) -> Class {
         match payload {
             Payload::Vp8(vp8) if vp8.picture_id().is_some() && vp8.temporal_id().is_some() => {
@@ -267,6 +268,7 @@ impl Projection {
     }
 
     /// Decides about a packet of the source.
+    #[inline]
     pub fn offer(&mut self, now: Time, facts: &VideoFacts, payload: &Payload) -> Verdict {
         let Some(newest) = self.newest.get_mut(usize::from(facts.encoding)) else {
             return Verdict::Drop;
@@ -290,6 +292,7 @@ impl Projection {
             .map_or(Verdict::Drop, Verdict::Forward)
     }
 
+    #[inline]
     fn number(
         &mut self,
         now: Time,

@@ -131,6 +131,7 @@ impl Numbered {
     }
 
     /// The numbers that only this kind of stream has.
+    #[inline]
     fn numbers(&self, frame: &Frame, unit: &Unit) -> Rewrite {
         if self.scheme == Scheme::Dependency {
             return Rewrite {
@@ -149,6 +150,7 @@ impl Numbered {
         }
     }
 
+    #[inline]
     pub fn offer<G: Gate>(
         &mut self,
         now: Time,
@@ -185,6 +187,7 @@ impl Numbered {
     }
 
     /// A further packet of a frame that was decided already.
+    #[inline]
     fn continue_frame(
         &mut self,
         now: Time,
@@ -226,6 +229,7 @@ impl Numbered {
 
     /// Decides about a frame on its first packet and, if it is accepted, gives it its numbers.
     #[allow(clippy::too_many_arguments)]
+    #[inline]
     fn begin_frame<G: Gate>(
         &mut self,
         now: Time,

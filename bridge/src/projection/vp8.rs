@@ -9,6 +9,7 @@ use crate::time::Time;
 use crate::wire::vp8::Vp8Descriptor;
 
 /// The packet for [`super::numbered`]; `None` without the fields that are needed there.
+#[inline]
 pub(super) fn unit(facts: &VideoFacts, descriptor: &Vp8Descriptor) -> Option<Unit> {
     Some(Unit {
         id: u32::from(descriptor.picture_id()?),

@@ -257,27 +257,24 @@ impl DependencyParser {
         bits.read(8 * MANDATORY as u32)?;
         let extended = data.len() > MANDATORY;
         let flags = if extended { bits.read(5)? } else { 0 };
-        if flags & flag::STRUCTURE != 0 {
-            let structure = TemplateStructure::parse(&mut bits)?;
+        let brought = if flags & flag::STRUCTURE != 0 {
             descriptor.keyframe = true;
-            self.learn(index, structure);
-        }
-        descriptor.structure_end = bits.position() as u16;
-        let Some(known) = self.at(index) else {
-            return Some(descriptor);
-        };
-        let structure = Arc::clone(&known.structure);
-        if flags & flag::ACTIVE != 0 {
-            let active = bits.read(u32::from(structure.decode_targets()))?;
-            descriptor.tells_active = true;
-            if index >= known.active_index {
-                known.active_targets = active;
-                known.active_index = index;
-            }
-            descriptor.active_targets = active;
+            Some(Arc::new(TemplateStructure::parse(&mut bits)?))
         } else {
-            descriptor.active_targets = known.active_targets;
-        }
+            None
+        };
+        descriptor.structure_end = bits.position() as u16;
+        let (structure, known_active) = match (&brought, self.at(index)) {
+            (Some(structure), _) => (Arc::clone(structure), structure.all_targets()),
+            (None, Some(known)) => (Arc::clone(&known.structure), known.active_targets),
+            (None, None) => return Some(descriptor),
+        };
+        descriptor.tells_active = flags & flag::ACTIVE != 0;
+        descriptor.active_targets = if descriptor.tells_active {
+            bits.read(u32::from(structure.decode_targets()))?
+        } else {
+            known_active
+        };
         descriptor.active_end = bits.position() as u16;
         if let Some(template) = structure.template(descriptor.template_id) {
             descriptor.dependencies = Some(FrameDependencies {
@@ -301,6 +298,17 @@ impl DependencyParser {
             }
         }
         descriptor.custom_end = bits.position() as u16;
+        // Nothing is remembered of an element that turns out to be malformed.
+        if brought.is_some() {
+            self.learn(index, Arc::clone(&structure));
+        }
+        if descriptor.tells_active
+            && let Some(known) = self.at(index)
+            && index >= known.active_index
+        {
+            known.active_targets = descriptor.active_targets;
+            known.active_index = index;
+        }
         descriptor.structure = Some(structure);
         Some(descriptor)
     }
@@ -313,16 +321,16 @@ impl DependencyParser {
             .max_by_key(|known| known.index)
     }
 
-    fn learn(&mut self, index: u64, structure: TemplateStructure) {
+    fn learn(&mut self, index: u64, structure: Arc<TemplateStructure>) {
         let all = structure.all_targets();
         let equal = self
             .known
             .iter()
             .flatten()
-            .find(|known| *known.structure == structure);
+            .find(|known| known.structure == structure);
         let structure = match equal {
             Some(known) => Arc::clone(&known.structure),
-            None => Arc::new(structure),
+            None => structure,
         };
         let known = Known {
             index,
