@@ -10,6 +10,7 @@ use causeway_bridge::control::api::{
 };
 use causeway_bridge::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId};
 use causeway_bridge::time::Time;
+use causeway_xmpp::stanza::Condition;
 use tracing::{debug, info};
 
 use crate::model::{
@@ -50,34 +51,6 @@ pub enum Error {
     /// The bridge can not do it right now.
     #[error("{0}")]
     Unavailable(String),
-}
-
-/// Condition of a stanza error (RFC 6120 §8.3.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Condition {
-    /// `bad-request`.
-    BadRequest,
-    /// `conflict`.
-    Conflict,
-    /// `feature-not-implemented`.
-    FeatureNotImplemented,
-    /// `item-not-found`.
-    ItemNotFound,
-    /// `service-unavailable`.
-    ServiceUnavailable,
-}
-
-impl Condition {
-    /// The element's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Condition::BadRequest => "bad-request",
-            Condition::Conflict => "conflict",
-            Condition::FeatureNotImplemented => "feature-not-implemented",
-            Condition::ItemNotFound => "item-not-found",
-            Condition::ServiceUnavailable => "service-unavailable",
-        }
-    }
 }
 
 impl Error {

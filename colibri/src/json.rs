@@ -4,42 +4,26 @@
 //! Where attributes of XML elements became keys, any scalar is taken, and answers have strings.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
 
-use causeway_bridge::control::api::{Candidate, CandidateKind, NewSource, RemoteTransport};
-use causeway_bridge::ids::{EndpointId, MeetingId, SourceName};
+use causeway_bridge::control::api::{Candidate, NewSource, RemoteTransport};
+use causeway_bridge::ids::{EndpointId, MeetingId};
 use causeway_bridge::limits::{
-    MAX_ENDPOINTS_PER_REQUEST, MAX_FINGERPRINTS, MAX_ID_BYTES, MAX_LIST_ITEMS, MAX_PAYLOAD_TYPES,
-    MAX_REMOTE_CANDIDATES, MAX_SSRCS_PER_ENDPOINT,
+    MAX_ENDPOINTS_PER_REQUEST, MAX_FINGERPRINTS, MAX_LIST_ITEMS, MAX_PAYLOAD_TYPES,
+    MAX_SSRCS_PER_ENDPOINT,
 };
-use causeway_bridge::media::{
-    Codec, EncodingDescription, Extension, Feedback, MediaKind, PayloadType, VideoType,
-};
+use causeway_bridge::media::{Extension, Feedback, MediaKind, PayloadType};
 use causeway_bridge::transport::ice::Credentials;
-use causeway_bridge::transport::secure::{Fingerprint, Setup};
 use serde_json::{Map, Value, json};
 
 use crate::handler::SCTP_PORT;
 use crate::model::{
     Capabilities, ConferenceModified, ConferenceModify, ConnectModify, EndpointModified,
-    EndpointModify, FeedbackSources, ForceMute, IceRestart, Media, RelayModify, Sctp, SctpRole,
+    EndpointModify, FeedbackSources, ForceMute, IceRestart, Media, RelayModify, Sctp,
     TransportModified, TransportModify,
 };
+use crate::parts::{self, ICE_UDP, ParseError, Result, checked_id, fail};
 
-/// Namespace of the inner transport.
-const ICE_UDP: &str = "urn:xmpp:jingle:transports:ice-udp:1";
-
-/// Why JSON is no request; the text is for people.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ParseError(String);
-
-type Result<T> = std::result::Result<T, ParseError>;
 type Object = Map<String, Value>;
-
-fn fail<T>(why: impl Into<String>) -> Result<T> {
-    Err(ParseError(why.into()))
-}
 
 /// Reads a request. `meeting_id` is the one of the path, if there is one, and wins over the body's.
 ///
@@ -94,13 +78,7 @@ fn connect(object: &Object) -> Result<ConnectModify> {
 fn endpoint(object: &Object) -> Result<EndpointModify> {
     let visitor = match string(object, "muc-role")? {
         None => false,
-        Some(role) => {
-            let known = ["moderator", "none", "participant", "visitor"];
-            if !known.iter().any(|known| role.eq_ignore_ascii_case(known)) {
-                return fail("Unknown muc-role");
-            }
-            role.eq_ignore_ascii_case("visitor")
-        }
+        Some(role) => parts::is_visitor(role)?,
     };
     let medias: Vec<Media> = objects(object, "medias", MAX_LIST_ITEMS)?
         .map(media)
@@ -158,14 +136,7 @@ fn endpoint(object: &Object) -> Result<EndpointModify> {
 }
 
 fn media(object: &Object) -> Result<Media> {
-    let kind = match string(object, "type")? {
-        Some("audio") => Some(MediaKind::Audio),
-        Some("video") => Some(MediaKind::Video),
-        // Legal, and nothing that the bridge carries.
-        Some("text" | "application" | "message" | "image" | "control" | "data") => None,
-        Some(_) => return fail("Unknown media type"),
-        None => return fail("type must be set for media"),
-    };
+    let kind = parts::media_kind(string(object, "type")?)?;
     let mut media = Media {
         extmap_allow_mixed: boolean(object, "extmap-allow-mixed")?.unwrap_or(false),
         ..Media::default()
@@ -190,123 +161,51 @@ fn media(object: &Object) -> Result<Media> {
 }
 
 fn payload_type(kind: MediaKind, object: &Object) -> Result<PayloadType> {
-    let id = number::<u8>(object, "id")?.filter(|id| *id <= 127);
-    let Some(id) = id else {
-        return fail("The id of a payload type must be from 0 to 127");
-    };
-    let Some(name) = scalar(object, "name") else {
-        return fail("A payload type has no name");
-    };
-    let codec = match (kind, name.to_ascii_lowercase().as_str()) {
-        (_, "rtx") => Codec::Rtx,
-        (MediaKind::Audio, "opus") => Codec::Opus,
-        (MediaKind::Audio, "red") => Codec::Red,
-        (MediaKind::Video, "vp8") => Codec::Vp8,
-        (MediaKind::Video, "vp9") => Codec::Vp9,
-        (MediaKind::Video, "av1") => Codec::Av1,
-        (MediaKind::Video, "h264") => Codec::H264,
-        _ => Codec::Other(kind),
-    };
-    let default_rate = match kind {
-        MediaKind::Audio => 48_000,
-        MediaKind::Video => 90_000,
-    };
-    let apt = match nested(object, "parameters")? {
-        Some(parameters) => number::<u8>(parameters, "apt")?,
-        None => None,
-    };
-    if codec == Codec::Rtx && apt.is_none() {
-        return fail("A payload type rtx has no parameter apt");
-    }
     let mut feedback = Feedback::default();
     for entry in objects(object, "rtcp-fbs", MAX_LIST_ITEMS)? {
-        match (string(entry, "type")?, string(entry, "subtype")?) {
-            (Some("transport-cc"), None) => feedback.transport_cc = true,
-            (Some("goog-remb"), None) => feedback.remb = true,
-            (Some("nack"), None) => feedback.nack = true,
-            (Some("nack"), Some("pli")) => feedback.pli = true,
-            (Some("ccm"), Some("fir")) => feedback.fir = true,
-            _ => {}
-        }
+        parts::add_feedback(
+            &mut feedback,
+            string(entry, "type")?,
+            string(entry, "subtype")?,
+        );
     }
-    Ok(PayloadType {
-        number: id,
-        codec,
-        clock_rate: number_or(object, "clockrate", default_rate)?,
-        associated: apt.filter(|_| codec == Codec::Rtx),
+    let name = scalar(object, "name");
+    let format = parts::Format {
+        id: number(object, "id")?,
+        name: name.as_deref(),
+        clock_rate: number(object, "clockrate")?,
+        apt: match nested(object, "parameters")? {
+            Some(parameters) => number(parameters, "apt")?,
+            None => None,
+        },
         feedback,
-    })
+    };
+    format.payload_type(kind)
 }
 
 /// `None` for a source without SSRC, which nothing can come from.
 fn media_source(object: &Object) -> Result<Option<NewSource>> {
-    let kind = match string(object, "type")? {
-        Some("audio") => MediaKind::Audio,
-        Some("video") => MediaKind::Video,
-        Some(_) => return fail("The type of a media source must be audio or video"),
-        None => return fail("type must be set for media-source"),
-    };
-    let name = SourceName::from(required_id(object)?);
     let synthetic = boolean(object, "synthetic")?.unwrap_or(false);
-    let mut ssrcs = Vec::new();
-    let mut video_type = None;
+    let mut read = parts::Source::new(string(object, "type")?, synthetic)?;
+    let name = required_id(object)?;
     for source in array(object, "sources", MAX_SSRCS_PER_ENDPOINT)? {
         let Some(described) = source.as_object() else {
-            ssrcs.push(ssrc(source)?);
+            read.add_ssrc(ssrc(source)?, None)?;
             continue;
         };
         let Some(number) = described.get("ssrc") else {
             return fail("A source has no ssrc");
         };
-        ssrcs.push(ssrc(number)?);
-        if let Some(name) = string(described, "videoType")? {
-            let Some(known) = VideoType::from_name(name) else {
-                return fail("Unknown videoType");
-            };
-            video_type = video_type.or(Some(known));
-        }
+        read.add_ssrc(ssrc(number)?, string(described, "videoType")?)?;
     }
-    let mut simulcast: Option<Vec<u32>> = None;
-    let mut retransmissions: Vec<(u32, u32)> = Vec::new();
     for group in objects(object, "ssrc-groups", MAX_SSRCS_PER_ENDPOINT)? {
-        let members: Vec<u32> = array(group, "sources", MAX_SSRCS_PER_ENDPOINT)?
+        let members = array(group, "sources", MAX_SSRCS_PER_ENDPOINT)?
             .iter()
             .map(ssrc)
             .collect::<Result<_>>()?;
-        let semantics = string(group, "semantics")?.unwrap_or_default();
-        if members.is_empty() {
-            continue;
-        }
-        if semantics.eq_ignore_ascii_case("SIM") {
-            simulcast.get_or_insert(members);
-        } else if semantics.eq_ignore_ascii_case("FID") {
-            let [primary, secondary, ..] = members.as_slice() else {
-                return fail("A FID group has fewer than two members");
-            };
-            retransmissions.push((*primary, *secondary));
-        }
+        read.add_group(string(group, "semantics")?.unwrap_or_default(), members)?;
     }
-    let primary = simulcast
-        .or_else(|| retransmissions.first().map(|(primary, _)| vec![*primary]))
-        .filter(|_| kind == MediaKind::Video)
-        .or_else(|| ssrcs.first().map(|ssrc| vec![*ssrc]));
-    let Some(primary) = primary else {
-        return Ok(None);
-    };
-    let encodings = primary.into_iter().map(|ssrc| EncodingDescription {
-        ssrc,
-        rtx_ssrc: retransmissions
-            .iter()
-            .find(|(primary, _)| *primary == ssrc)
-            .map(|(_, secondary)| *secondary),
-    });
-    Ok(Some(NewSource {
-        name,
-        kind,
-        video_type: video_type.filter(|_| kind == MediaKind::Video),
-        encodings: encodings.collect(),
-        synthetic,
-    }))
+    Ok(read.build(name))
 }
 
 fn ssrc(value: &Value) -> Result<u32> {
@@ -331,12 +230,7 @@ fn transport(object: &Object) -> Result<TransportModify> {
                         None => return fail("Expected number for port"),
                     },
                 },
-                role: match string(sctp, "role")? {
-                    None => None,
-                    Some(role) if role.eq_ignore_ascii_case("client") => Some(SctpRole::Client),
-                    Some(role) if role.eq_ignore_ascii_case("server") => Some(SctpRole::Server),
-                    Some(_) => return fail("Unknown SCTP role"),
-                },
+                role: string(sctp, "role")?.map(parts::sctp_role).transpose()?,
             })
         })
         .transpose()?;
@@ -368,9 +262,7 @@ fn remote_transport(object: &Object) -> Result<RemoteTransport> {
             }),
             _ => None,
         },
-        // -1 stands for "none".
-        ice_generation: number::<i64>(object, "ice-generation")?
-            .and_then(|generation| u32::try_from(generation).ok()),
+        ice_generation: parts::ice_generation(number(object, "ice-generation")?),
         ..RemoteTransport::default()
     };
     for print in objects(object, "fingerprints", MAX_FINGERPRINTS)? {
@@ -378,37 +270,12 @@ fn remote_transport(object: &Object) -> Result<RemoteTransport> {
         else {
             continue;
         };
-        if remote.fingerprints.is_empty() {
-            remote.setup = match string(print, "setup")?.unwrap_or_default() {
-                setup if setup.eq_ignore_ascii_case("active") => Some(Setup::Active),
-                setup if setup.eq_ignore_ascii_case("passive") => Some(Setup::Passive),
-                setup if setup.eq_ignore_ascii_case("actpass") => Some(Setup::ActPass),
-                _ => None,
-            };
-        }
-        match Fingerprint::parse(text, hash) {
-            Ok(fingerprint) => remote.fingerprints.push(fingerprint),
-            Err(error) => return fail(format!("A fingerprint is malformed: {error}")),
-        }
+        parts::add_fingerprint(&mut remote, text, hash, string(print, "setup")?)?;
     }
     for candidate in objects(object, "candidates", MAX_LIST_ITEMS)? {
-        if scalar(candidate, "type").is_none() {
-            return fail("A candidate has no type");
-        }
-        let is = |key, wanted: &str| {
-            scalar(candidate, key).is_some_and(|is| is.eq_ignore_ascii_case(wanted))
-        };
-        if !is("generation", "0") || !is("component", "1") || !is("protocol", "udp") {
-            continue;
-        }
-        let address = scalar(candidate, "ip").and_then(|ip| ip.parse::<IpAddr>().ok());
-        let port = number::<u16>(candidate, "port")?.filter(|port| *port > 0);
-        if let (Some(address), Some(port)) = (address, port)
-            && remote.candidates.len() < MAX_REMOTE_CANDIDATES
-        {
-            let address = address.to_canonical();
-            remote.candidates.push(SocketAddr::new(address, port));
-        }
+        parts::add_candidate(&mut remote, |name| {
+            scalar(candidate, name).map(Cow::into_owned)
+        })?;
     }
     Ok(remote)
 }
@@ -494,23 +361,11 @@ fn number<T: std::str::FromStr>(object: &Object, key: &str) -> Result<Option<T>>
     }
 }
 
-fn number_or<T: std::str::FromStr>(object: &Object, key: &str, default: T) -> Result<T> {
-    Ok(number(object, key)?.unwrap_or(default))
-}
-
 fn required_id(object: &Object) -> Result<&str> {
     match string(object, "id")? {
         Some(id) if !id.is_empty() => checked_id(id),
         _ => fail("ID must be set"),
     }
-}
-
-/// Bounds a name; which characters are legal where it is used in URLs is up to the control plane.
-fn checked_id(id: &str) -> Result<&str> {
-    if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
-        return fail("An id is longer than 256 bytes or has control characters");
-    }
-    Ok(id)
 }
 
 /// Writes an answer.
@@ -549,17 +404,6 @@ fn print_endpoint(endpoint: &EndpointModified) -> Value {
 
 fn print_transport(transport: &TransportModified) -> Value {
     let local = &transport.local;
-    let digest: Vec<String> = local
-        .fingerprint
-        .digest
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect();
-    let setup = match local.setup {
-        Setup::Active => "active",
-        Setup::Passive => "passive",
-        Setup::ActPass => "actpass",
-    };
     let mut inner = Object::new();
     inner.insert("xmlns".into(), ICE_UDP.into());
     inner.insert("pwd".into(), (&*local.credentials.password).into());
@@ -568,8 +412,8 @@ fn print_transport(transport: &TransportModified) -> Value {
         inner.insert("ice-generation".into(), generation.to_string().into());
     }
     let fingerprint = json!({
-        "fingerprint": digest.join(":"),
-        "setup": setup,
+        "fingerprint": parts::digest(&local.fingerprint),
+        "setup": parts::setup_name(local.setup),
         "hash": local.fingerprint.hash,
     });
     inner.insert("fingerprints".into(), json!([fingerprint]));
@@ -594,10 +438,6 @@ fn print_transport(transport: &TransportModified) -> Value {
 }
 
 fn print_candidate(candidate: &Candidate, id: String) -> Value {
-    let kind = match candidate.kind {
-        CandidateKind::Host => "host",
-        CandidateKind::ServerReflexive => "srflx",
-    };
     let mut printed = json!({
         "component": "1",
         "foundation": candidate.foundation,
@@ -606,7 +446,7 @@ fn print_candidate(candidate: &Candidate, id: String) -> Value {
         "network": "0",
         "priority": candidate.priority.to_string(),
         "protocol": "udp",
-        "type": kind,
+        "type": parts::candidate_type(candidate.kind),
         "ip": candidate.address.ip().to_string(),
         "port": candidate.address.port().to_string(),
     });

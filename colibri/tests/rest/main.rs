@@ -1,8 +1,9 @@
-//! The REST interface against a real control plane, without network.
+//! The REST and XMPP interfaces against a real control plane, without network.
 
 mod cases;
 mod operation;
 mod properties;
 mod recorded;
+mod stanzas;
 mod statistics;
 mod world;
