@@ -12,6 +12,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod unused;
+mod xmpp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use causeway_hocon::{Config, Error, Origin};
 
 pub use load::{Load, LoadMeasurement};
 pub use sources::Sources;
+pub use xmpp::{Xmpp, XmppClient};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct DaemonConfig {
     pub websockets: Websockets,
     /// What the private server offers.
     pub rest: Rest,
+    /// Connections to XMPP servers.
+    pub xmpp: Xmpp,
     /// Self checks.
     pub health: Health,
     /// Ways to stop.
@@ -70,6 +74,7 @@ impl Default for DaemonConfig {
             public_http: None,
             websockets: Websockets::default(),
             rest: Rest::default(),
+            xmpp: Xmpp::default(),
             health: Health::default(),
             shutdown: Shutdown::default(),
             initial_drain_mode: false,

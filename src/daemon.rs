@@ -14,6 +14,7 @@ use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
 use crate::process::DaemonProcess;
 use crate::signals::{Signal, Signals};
+use crate::xmpp::Clients;
 use crate::{http, watchdog, websocket};
 
 /// Why the daemon did not start or ended.
@@ -96,6 +97,14 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         ..RestOptions::default()
     };
     let handler = Handler::new(HandlerOptions { sctp, websockets });
+    let xmpp = Clients::start(
+        Arc::clone(&process),
+        handler.clone(),
+        &config.xmpp,
+        env!("CARGO_PKG_VERSION"),
+        config.release.as_deref(),
+    );
+    process.set_xmpp(Arc::clone(&xmpp));
     if let Some(server) = &config.private_http {
         let app = rest::router(Arc::clone(&process), handler, options);
         let listener = listen(server, "private").await.map_err(other)?;
@@ -140,6 +149,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     };
     tracing::info!("Videobridge is shutting down NOW");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    xmpp.leave().await;
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| other(error.to_string()))?;

@@ -17,6 +17,7 @@ mod shutdown;
 mod signals;
 mod watchdog;
 mod websocket;
+mod xmpp;
 
 use std::process::ExitCode;
 use std::sync::Arc;

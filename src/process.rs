@@ -1,20 +1,21 @@
 //! The daemon's process as the HTTP resources see it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use causeway_bridge::Bridge;
 use causeway_bridge::control::{Control, ControlAccess};
 use causeway_bridge::time::Time;
 use causeway_colibri::statistics::{ProcessFacts, WebSocketFacts};
-use causeway_colibri::{Health, Process, ServiceState};
+use causeway_colibri::{Health, MucClients, Process, ServiceState};
 
 use crate::config::DaemonConfig;
 use crate::health::HealthMonitor;
 use crate::load::LoadMeter;
 use crate::shutdown::Shutdown;
 use crate::websocket::WebSockets;
+use crate::xmpp::Clients;
 
 /// The running bridge and everything that is known about its process.
 pub struct DaemonProcess {
@@ -26,6 +27,8 @@ pub struct DaemonProcess {
     average_participant_stress: f64,
     sockets: Arc<WebSockets>,
     started_ms: u64,
+    /// Set when they start, as they need the process themselves.
+    xmpp: OnceLock<Arc<Clients<DaemonProcess>>>,
 }
 
 impl DaemonProcess {
@@ -48,7 +51,14 @@ impl DaemonProcess {
             sockets,
             started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
             bridge,
+            xmpp: OnceLock::new(),
         })
+    }
+
+    /// Takes note of the connections to XMPP servers.
+    pub fn set_xmpp(&self, clients: Arc<Clients<DaemonProcess>>) {
+        // There is one start.
+        let _ = self.xmpp.set(clients);
     }
 
     /// Watches load and health, until a shutdown that was asked for is due.
@@ -90,6 +100,14 @@ impl Process for DaemonProcess {
         self.health.health()
     }
 
+    fn muc_clients(&self) -> Option<&dyn MucClients> {
+        self.xmpp.get().map(|clients| &**clients as &dyn MucClients)
+    }
+
+    fn stress(&self) -> f64 {
+        self.load.stress()
+    }
+
     fn facts(&self) -> ProcessFacts {
         let sockets = self.sockets.stats();
         let websockets = WebSocketFacts {
@@ -112,6 +130,11 @@ impl Process for DaemonProcess {
             memory: number_of(&status, "VmRSS:") * 1024,
             started_ms: self.started_ms,
             websockets,
+            xmpp: self
+                .xmpp
+                .get()
+                .map(|clients| clients.facts())
+                .unwrap_or_default(),
             ..ProcessFacts::default()
         }
     }

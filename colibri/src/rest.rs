@@ -46,6 +46,11 @@ pub trait Process: ControlAccess {
         Health::Healthy
     }
 
+    /// Stress of the bridge now: 1 = it can take no more.
+    fn stress(&self) -> f64 {
+        self.facts().stress
+    }
+
     /// What the process knows about itself, for statistics.
     fn facts(&self) -> ProcessFacts {
         ProcessFacts::default()

@@ -12,8 +12,8 @@ use causeway_hocon::{Error, Settings, Value};
 
 use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
 use super::{
-    AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, legacy,
-    load, unused,
+    AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, Xmpp,
+    legacy, load, unused, xmpp,
 };
 
 /// Slots and list lengths that one receiver may be given.
@@ -52,6 +52,8 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     config.private_http = http_server(r, "private", config.private_http);
     config.public_http = http_server(r, "public", config.public_http);
     websockets(r, &mut config.websockets);
+    // Presence has a default of its own: what the interval of statistics is in the reference configuration.
+    xmpp::read(r, &mut config.xmpp, Xmpp::default().presence_interval);
     daemon(r, &mut config);
     channel(r, &mut config.bridge, config.release.as_deref());
 

@@ -27,7 +27,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("jmt.transceiver", JAVA),
     ("jmt.debug", JAVA),
     ("videobridge.transport.send.queue-size", JAVA),
-    ("videobridge.apis.xmpp-client.configs", LATER),
     ("videobridge.apis.xmpp-client", LATER),
     ("videobridge.http-servers.private", LATER),
     ("videobridge.http-servers.public", LATER),
