@@ -5,7 +5,6 @@
 //! with it: observe, cache, fan out to its own receivers.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::cc::SendSideEstimator;
@@ -18,6 +17,7 @@ use crate::messages::{ConferenceSetup, EndpointSetup, Event, RingMessage};
 use crate::random::Random;
 use crate::speech::{DominantSpeaker, Loudness};
 use crate::time::Time;
+use crate::worker::Place;
 use crate::worker::context::{Context, RouteChange};
 
 mod allocate;
@@ -133,11 +133,10 @@ impl Shard {
         &mut self,
         cx: &mut Context<'_>,
         setup: EndpointSetup,
-        worker: WorkerId,
-        sockets: Arc<[SocketAddr]>,
+        place: Place,
         random: Random,
     ) -> usize {
-        let endpoint = Endpoint::new(&setup, &self.config, worker, sockets, random, cx.now);
+        let endpoint = Endpoint::new(&setup, &self.config, place, random, cx.now);
         let index = self.endpoints.insert(endpoint);
         // Its sources may have been announced before it.
         for source in self.by_owner.get(&setup.key).into_iter().flatten() {
@@ -180,6 +179,7 @@ impl Shard {
         for ufrag in endpoint.ufrags {
             cx.routes.push(RouteChange::UfragRemoved(ufrag));
         }
+        cx.routes.push(RouteChange::AgentRemoved(endpoint.agent));
         for (_, source) in &mut self.sources {
             source.unsubscribe(index);
             if source.local_owner == Some(index) {

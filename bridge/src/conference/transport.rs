@@ -119,7 +119,6 @@ impl Shard {
             return;
         };
         let mut connected = false;
-        // Events first: a path must be routed before an answer to our own check can come back.
         while let Some(event) = endpoint.ice.poll_event() {
             match event {
                 IceEvent::PathValidated(path) => {
@@ -162,9 +161,6 @@ impl Shard {
         endpoint.downlink.path = endpoint.ice.send_path(cx.now);
         let mut buffer = [0; crate::wire::stun::MAX_WRITTEN];
         while let Some((path, len)) = endpoint.ice.poll_transmit(&mut buffer) {
-            if endpoint.remember_path(path) {
-                cx.routes.push(RouteChange::Probed(path));
-            }
             if let Some(bytes) = buffer.get(..len) {
                 cx.egress.push(path, bytes, &mut endpoint.downlink.chain);
             }
@@ -220,12 +216,10 @@ impl Endpoint {
         self.last_activity = Some(now);
     }
 
-    /// Keeps track of what the worker's tables hold for this endpoint; true if the path is new.
-    fn remember_path(&mut self, path: Path) -> bool {
-        let new = !self.paths.contains(&path);
-        if new {
+    /// Keeps track of what the worker's tables hold for this endpoint.
+    fn remember_path(&mut self, path: Path) {
+        if !self.paths.contains(&path) {
             self.paths.push(path);
         }
-        new
     }
 }

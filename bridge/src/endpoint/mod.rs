@@ -1,6 +1,5 @@
 //! One endpoint in the data plane: transport, what it sends, what it gets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::allocation::{Allocation, Damper, EstimateTrigger, ReceiverSettings};
 use crate::cc::{Mechanism, SendSideEstimator};
 use crate::channel::AudioSubscription;
 use crate::config::BridgeConfig;
-use crate::ids::{EndpointKey, Path, SourceKey, SourceName, WorkerId};
+use crate::ids::{EndpointKey, Path, SourceKey, SourceName};
 use crate::limits;
 use crate::media::MediaKind;
 use crate::messages::EndpointSetup;
@@ -20,6 +19,7 @@ use crate::srtp;
 use crate::time::Time;
 use crate::token_bucket::TokenBucket;
 use crate::transport::ice::IceTransport;
+use crate::worker::Place;
 use crate::worker::egress::ChainHint;
 
 pub(crate) mod downlink;
@@ -72,6 +72,8 @@ pub(crate) struct Endpoint {
     pub visitor: bool,
     pub pool: usize,
     pub ice: IceTransport,
+    /// Its number among the worker's ICE agents.
+    pub agent: u32,
     pub ice_connected: bool,
     /// Paths and ufrags in the worker's tables.
     pub paths: Vec<Path>,
@@ -102,20 +104,20 @@ impl Endpoint {
     pub fn new(
         setup: &EndpointSetup,
         config: &Arc<BridgeConfig>,
-        worker: WorkerId,
-        sockets: Arc<[SocketAddr]>,
+        place: Place,
         mut random: Random,
         now: Time,
     ) -> Endpoint {
         let ice = IceTransport::new(
             Arc::new(config.ice.clone()),
-            worker,
+            place.worker,
             setup.credentials.clone(),
             setup.controlling,
-            sockets,
+            place.sockets,
             random.fork(),
             now,
-        );
+        )
+        .with_tag(place.agent);
         let slots = setup.ssrc_rewriting.then(|| Slots {
             video: SlotTable::new(MediaKind::Video, config.allocation.video_slots),
             audio: SlotTable::new(MediaKind::Audio, config.allocation.audio_slots),
@@ -127,6 +129,7 @@ impl Endpoint {
             visitor: setup.visitor,
             pool: setup.pool,
             ice,
+            agent: place.agent,
             ice_connected: false,
             paths: Vec::new(),
             ufrags: Vec::new(),

@@ -27,14 +27,14 @@ pub struct Outputs {
 pub(crate) enum RouteChange {
     /// Datagrams from this path are the endpoint's.
     Validated(Path),
-    /// STUN responses from this path are awaited by the endpoint.
-    Probed(Path),
     /// Nothing from this path is the endpoint's any more.
     Removed(Path),
     /// Checks for this ufrag are the endpoint's.
     UfragAdded(std::sync::Arc<str>),
     /// No longer.
     UfragRemoved(std::sync::Arc<str>),
+    /// No check with this tag awaits an answer any more.
+    AgentRemoved(u32),
 }
 
 /// The worker's tools for the input at hand.

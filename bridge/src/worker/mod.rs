@@ -5,8 +5,9 @@
 //! [`Worker::handle_timeout`], ends the turn with [`Worker::end_turn`], sends what [`Worker::egress`] holds and
 //! delivers [`Worker::outputs`].
 //!
-//! Datagrams find their endpoint in two steps that cost O(1) whoever sent them: STUN by ufrag (requests) or by
-//! the path that was asked (responses), everything else by the path that an authenticated check validated.
+//! Datagrams find their endpoint in one lookup that costs O(1) whoever sent them: STUN requests by ufrag, STUN
+//! responses by the worker and agent in their transaction id (several agents may ask one address), everything
+//! else by the path that an authenticated check validated.
 //! Whatever belongs to another worker is handed over through its ring.
 //!
 //! Every call into a conference is fenced: if it panics, that conference ends and the worker goes on.
@@ -27,7 +28,7 @@ use crate::messages::{Command, Event, RingMessage};
 use crate::random::Random;
 use crate::stats::WorkerStats;
 use crate::time::Time;
-use crate::transport::ice::{worker_of_transaction, worker_of_ufrag};
+use crate::transport::ice::{tag_of_transaction, worker_of_transaction, worker_of_ufrag};
 use crate::wire::demux::{Class, classify};
 use crate::wire::dependency::MAX_ELEMENT;
 use crate::wire::stun::{self, StunMessage};
@@ -55,13 +56,20 @@ pub(crate) struct EndpointRef {
     pub endpoint: usize,
 }
 
+/// Where an endpoint is put, as its ICE agent has to know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub worker: WorkerId,
+    /// Finds the agent by the transaction ids of its checks.
+    pub agent: u32,
+    pub sockets: Arc<[SocketAddr]>,
+}
+
 /// Whose datagrams come from a path.
 #[derive(Clone, Copy, Debug)]
 enum Route {
     /// An endpoint here; all protocols.
     Local(EndpointRef),
-    /// An endpoint here that waits for STUN responses from there.
-    Probed(EndpointRef),
     /// An endpoint of another worker.
     Worker(WorkerId),
 }
@@ -86,6 +94,8 @@ pub struct Worker {
     by_conference: HashMap<ConferenceKey, usize, ahash::RandomState>,
     by_endpoint: HashMap<EndpointKey, EndpointRef, ahash::RandomState>,
     by_ufrag: HashMap<Arc<str>, EndpointRef, ahash::RandomState>,
+    /// By the tag in the transaction ids of their checks.
+    agents: slab::Slab<EndpointRef>,
     routes: HashMap<Path, Route, ahash::RandomState>,
     route_changes: Vec<RouteChange>,
     scratch: [u8; MAX_ELEMENT],
@@ -125,6 +135,7 @@ impl Worker {
             by_conference: HashMap::with_hasher(hasher()),
             by_endpoint: HashMap::with_hasher(hasher()),
             by_ufrag: HashMap::with_hasher(hasher()),
+            agents: slab::Slab::new(),
             routes: HashMap::with_hasher(hasher()),
             random,
             route_changes: Vec::new(),
@@ -230,23 +241,23 @@ impl Worker {
                     }
                 }
             }
-            stun::Class::Success | stun::Class::Error => match self.routes.get(&path) {
-                Some(Route::Local(at) | Route::Probed(at)) => {
+            stun::Class::Success | stun::Class::Error => {
+                let worker = worker_of_transaction(message.transaction());
+                let agent = tag_of_transaction(message.transaction()) as usize;
+                if worker != self.id && usize::from(worker.0) < self.workers && may_hand_over {
+                    self.hand_over(now, worker, path, data);
+                } else if worker == self.id
+                    && let Some(at) = self.agents.get(agent)
+                {
                     let at = *at;
                     self.enter(now, at.shard, |shard, cx| {
                         shard.handle_stun_response(cx, at.endpoint, path, &message);
                     });
                     self.apply_routes(at);
+                } else {
+                    self.counters.count(Counter::DropStunUnexpected);
                 }
-                _ => {
-                    let worker = worker_of_transaction(message.transaction());
-                    if may_hand_over && worker != self.id && usize::from(worker.0) < self.workers {
-                        self.hand_over(now, worker, path, data);
-                    } else {
-                        self.counters.count(Counter::DropStunUnexpected);
-                    }
-                }
-            },
+            }
             stun::Class::Indication => self.counters.count(Counter::DropStunUnexpected),
         }
     }
@@ -353,13 +364,19 @@ impl Worker {
                 let Some(shard) = self.by_conference.get(&setup.conference).copied() else {
                     return;
                 };
-                let (key, id, sockets) = (setup.key, self.id, Arc::clone(&self.sockets));
+                let key = setup.key;
+                let place = Place {
+                    worker: self.id,
+                    agent: self.agents.vacant_key() as u32,
+                    sockets: Arc::clone(&self.sockets),
+                };
                 let random = self.random.fork();
                 let added = self.enter(now, shard, |shard, cx| {
-                    shard.add_endpoint(cx, *setup, id, sockets, random)
+                    shard.add_endpoint(cx, *setup, place, random)
                 });
                 if let Some(endpoint) = added {
                     let at = EndpointRef { shard, endpoint };
+                    self.agents.insert(at);
                     self.by_endpoint.insert(key, at);
                     self.apply_routes(at);
                 }
@@ -613,17 +630,8 @@ impl Worker {
                         self.tell_workers(path, true);
                     }
                 }
-                RouteChange::Probed(path) => {
-                    if self.routes.len() < MAX_ROUTES {
-                        self.routes.entry(path).or_insert(Route::Probed(at));
-                    }
-                }
                 RouteChange::Removed(path) => {
-                    let own = matches!(
-                        self.routes.get(&path),
-                        Some(Route::Local(other) | Route::Probed(other)) if *other == at
-                    );
-                    if own {
+                    if matches!(self.routes.get(&path), Some(Route::Local(other)) if *other == at) {
                         self.routes.remove(&path);
                         self.tell_workers(path, false);
                     }
@@ -633,6 +641,9 @@ impl Worker {
                 }
                 RouteChange::UfragRemoved(ufrag) => {
                     self.by_ufrag.remove(&ufrag);
+                }
+                RouteChange::AgentRemoved(agent) => {
+                    self.agents.try_remove(agent as usize);
                 }
             }
         }
@@ -649,13 +660,13 @@ impl Worker {
     fn forget_routes(&mut self, shard: usize) {
         let gone = |at: EndpointRef| at.shard == shard;
         self.by_ufrag.retain(|_, at| !gone(*at));
+        self.agents.retain(|_, at| !gone(*at));
         let mut removed = Vec::new();
         self.routes.retain(|path, route| match route {
             Route::Local(at) if gone(*at) => {
                 removed.push(*path);
                 false
             }
-            Route::Probed(at) => !gone(*at),
             _ => true,
         });
         for path in removed {

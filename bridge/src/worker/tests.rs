@@ -32,7 +32,7 @@ fn path(remote: &str) -> Path {
     }
 }
 
-/// Two workers of which the second has one conference with one endpoint per key.
+/// Two workers, and conferences with one endpoint each.
 struct Scene {
     workers: Vec<Worker>,
     credentials: Vec<Credentials>,
@@ -40,7 +40,13 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(endpoints: u64) -> Scene {
+    /// All on worker 1.
+    fn new(endpoints: usize) -> Scene {
+        Scene::on(&vec![1; endpoints])
+    }
+
+    /// One endpoint in a conference of its own for each worker named.
+    fn on(places: &[usize]) -> Scene {
         let mut random = Random::from_seed(11);
         let now = Time::from_millis(1_000);
         let config = Arc::new(BridgeConfig::default());
@@ -52,22 +58,22 @@ impl Scene {
             })
             .collect();
         let mut credentials = Vec::new();
-        for key in 0..endpoints {
-            // One conference each, all on worker 1.
-            workers[1].handle_command(
+        for (key, place) in places.iter().enumerate() {
+            let (key, worker) = (key as u64, WorkerId(*place as u8));
+            workers[*place].handle_command(
                 now,
                 Command::Conference(Arc::new(ConferenceSetup {
                     key: ConferenceKey(key),
                     meeting_id: MeetingId::from("meeting"),
-                    shards: vec![WorkerId(1)],
-                    home: WorkerId(1),
+                    shards: vec![worker],
+                    home: worker,
                     audio_ssrc: 1,
                     video_ssrc: 2,
                 })),
             );
-            let own = Credentials::generate(&mut random, "", WorkerId(1));
+            let own = Credentials::generate(&mut random, "", worker);
             credentials.push(own.clone());
-            workers[1].handle_command(
+            workers[*place].handle_command(
                 now,
                 Command::AddEndpoint(Box::new(EndpointSetup {
                     conference: ConferenceKey(key),
@@ -85,8 +91,8 @@ impl Scene {
                 credentials: Some(peer()),
                 ..RemoteIce::default()
             };
-            workers[1].handle_command(now, Command::RemoteIce(EndpointKey(key), remote));
-            workers[1].end_turn(now);
+            workers[*place].handle_command(now, Command::RemoteIce(EndpointKey(key), remote));
+            workers[*place].end_turn(now);
         }
         Scene {
             workers,
@@ -143,9 +149,52 @@ impl Scene {
         sent
     }
 
+    /// Has the endpoint's agent ask an address; the checks that leave its worker.
+    fn probe(&mut self, worker: usize, endpoint: u64, address: &str) -> Vec<Vec<u8>> {
+        let remote = RemoteIce {
+            candidates: vec![self::address(address)],
+            ..RemoteIce::default()
+        };
+        let now = self.now;
+        self.workers[worker].handle_command(now, Command::RemoteIce(EndpointKey(endpoint), remote));
+        self.settle();
+        let checks = self.sent(worker).into_iter();
+        checks
+            .filter(|(to, data)| *to == self::address(address) && is_request(data))
+            .map(|(_, data)| data)
+            .collect()
+    }
+
+    fn connected(&mut self, worker: usize) -> Vec<EndpointKey> {
+        let events = self.workers[worker].outputs().events.drain(..);
+        events
+            .filter_map(|event| match event {
+                Event::IceConnected(key, _) => Some(key),
+                _ => None,
+            })
+            .collect()
+    }
+
     fn count(&mut self, worker: usize, counter: Counter) -> u64 {
         self.workers[worker].counters().get(counter)
     }
+}
+
+fn is_request(data: &[u8]) -> bool {
+    StunMessage::parse(data).is_ok_and(|message| message.class() == stun::Class::Request)
+}
+
+/// The peer's answer to a check.
+fn answer(check: &[u8]) -> Vec<u8> {
+    let check = StunMessage::parse(check).expect("a check");
+    answer_to(check.transaction())
+}
+
+fn answer_to(transaction: &stun::TransactionId) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    let key = stun::integrity_key(&peer().password);
+    let len = stun::write_success(&mut buffer, transaction, address(BRIDGE), &key);
+    buffer[..len.expect("fits")].to_vec()
 }
 
 fn peer() -> Credentials {
@@ -341,4 +390,64 @@ fn media_that_comes_before_its_keys_is_opened_when_they_come() {
     // Held packets were opened once: the authentic one is a replay now.
     scene.deliver(1, CLIENT, &report[..len]);
     assert_eq!(scene.count(1, Counter::DropSrtcpReplay), 1);
+}
+
+#[test]
+fn answers_find_the_agent_that_asked_even_if_others_asked_the_same_address() {
+    let mut scene = Scene::on(&[1, 1, 0]);
+    let first = scene.probe(1, 0, CLIENT);
+    let second = scene.probe(1, 1, CLIENT);
+    let third = scene.probe(0, 2, CLIENT);
+    assert_eq!((first.len(), second.len(), third.len()), (1, 1, 1));
+
+    // All at worker 0, the last who asked first.
+    for (checks, worker, endpoint) in [(&third, 0, 2), (&second, 1, 1), (&first, 1, 0)] {
+        scene.deliver(0, CLIENT, &answer(&checks[0]));
+        assert_eq!(scene.connected(worker), [EndpointKey(endpoint)]);
+    }
+    assert_eq!(scene.count(0, Counter::HandedOver), 2);
+    for worker in 0..2 {
+        assert_eq!(scene.count(worker, Counter::DropStunUnexpected), 0);
+    }
+}
+
+#[test]
+fn answers_find_the_agent_that_asked_even_if_the_path_is_already_another_ones() {
+    let mut scene = Scene::on(&[1, 1, 0]);
+    let check = scene.check(0, &scene.credentials[0].password.clone());
+    scene.deliver(1, CLIENT, &check);
+    let own = scene.sent(1).into_iter().map(|(_, data)| data);
+    let own: Vec<Vec<u8>> = own.filter(|data| is_request(data)).collect();
+    scene.deliver(1, CLIENT, &answer(&own[0]));
+    assert_eq!(scene.connected(1), [EndpointKey(0)]);
+
+    let beside = scene.probe(1, 1, CLIENT);
+    let elsewhere = scene.probe(0, 2, CLIENT);
+    scene.deliver(1, CLIENT, &answer(&beside[0]));
+    scene.deliver(1, CLIENT, &answer(&elsewhere[0]));
+    assert_eq!(scene.connected(1), [EndpointKey(1)]);
+    assert_eq!(scene.connected(0), [EndpointKey(2)]);
+}
+
+#[test]
+fn an_answer_to_an_agent_that_is_gone_reaches_nobody() {
+    let mut scene = Scene::new(2);
+    let first = scene.probe(1, 0, CLIENT);
+    let second = scene.probe(1, 1, CLIENT);
+    let now = scene.now;
+    scene.workers[1].handle_command(now, Command::RemoveEndpoint(EndpointKey(0)));
+    assert_eq!(scene.workers[1].agents.len(), 1);
+    scene.deliver(1, CLIENT, &answer(&first[0]));
+    assert_eq!(scene.count(1, Counter::DropStunUnexpected), 1);
+    scene.deliver(1, CLIENT, &answer(&second[0]));
+    assert_eq!(scene.connected(1), [EndpointKey(1)]);
+    // No worker has this number.
+    scene.deliver(
+        1,
+        CLIENT,
+        &answer_to(&[99, 0, 0, 0, 1, 7, 7, 7, 7, 7, 7, 7]),
+    );
+    assert_eq!(scene.count(1, Counter::DropStunUnexpected), 2);
+    scene.workers[1].handle_command(now, Command::RemoveConference(ConferenceKey(1)));
+    assert!(scene.workers[1].agents.is_empty());
 }
