@@ -140,6 +140,10 @@ pub const MESSAGE_BYTES_BURST: u64 = 256 << 10;
 pub const FAN_OUT_BYTES_PER_SECOND: u64 = 10 << 20;
 /// SCTP send buffer per association, bytes (T50).
 pub const SCTP_SEND_BUFFER: usize = 1 << 20;
+/// Of that, what is given to SCTP at once; more waits where newer states replace older ones (T53).
+pub const SCTP_BACKLOG: usize = 64 << 10;
+/// What all SCTP associations of the process may hold, bytes (T50).
+pub const SCTP_HELD_IN_ALL: usize = 1 << 30;
 /// SCTP receive window per association, bytes (T50).
 pub const SCTP_RECEIVE_WINDOW: u32 = 256 << 10;
 /// Largest message that we send over SCTP, bytes.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping};
+use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping, Topic};
 use crate::ids::{
     ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId,
 };
@@ -161,8 +161,8 @@ pub enum PoolCommand {
     Writable(EndpointKey),
     /// A DTLS datagram from a validated address of the endpoint.
     Datagram(EndpointKey, Bytes),
-    /// Text for the endpoint's data channel.
-    Send(EndpointKey, Arc<str>),
+    /// Text for the endpoint's data channel; it takes the place of one of its topic that still waits.
+    Send(EndpointKey, Arc<str>, Option<Topic>),
     /// The endpoint ended.
     Close(EndpointKey),
     /// The thread returns.

@@ -8,6 +8,7 @@
 mod budget;
 mod client;
 mod json;
+mod pending;
 mod queue;
 mod server;
 
@@ -19,6 +20,7 @@ use crate::media::VideoType;
 
 pub use budget::{Admission, FanOutBudget, MessageBudget};
 pub use client::{ClientMessage, ForwardedBody};
+pub use pending::{Pending, Topic};
 pub use queue::MessageQueue;
 pub use server::ServerMessage;
 

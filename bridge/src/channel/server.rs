@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::SourceMapping;
 use super::json::write_string;
+use super::{SourceMapping, Topic};
 use crate::ids::{EndpointId, SourceName};
 
 /// A message to a client, over data that belongs to whoever sends it.
@@ -66,6 +66,25 @@ impl ServerMessage<'_> {
                 "EndpointConnectivityStatusChangeEvent"
             }
             ServerMessage::ConnectionStats { .. } => "ConnectionStats",
+        }
+    }
+
+    /// What it is the newest state of, if a newer message makes an older one superfluous.
+    pub fn topic(&self) -> Option<Topic> {
+        match self {
+            ServerMessage::ForwardedSources(_) => Some(Topic::ForwardedSources),
+            ServerMessage::SenderSourceConstraints { source, .. } => {
+                Some(Topic::SenderConstraint((*source).clone()))
+            }
+            ServerMessage::DominantSpeakerEndpointChangeEvent { .. } => Some(Topic::Speakers),
+            ServerMessage::EndpointConnectivityStatusChangeEvent { endpoint, .. } => {
+                Some(Topic::Connectivity((*endpoint).clone()))
+            }
+            ServerMessage::ConnectionStats { .. } => Some(Topic::ConnectionStats),
+            // The maps name only slots that changed.
+            ServerMessage::ServerHello { .. }
+            | ServerMessage::VideoSourcesMap(_)
+            | ServerMessage::AudioSourcesMap(_) => None,
         }
     }
 

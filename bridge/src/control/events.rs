@@ -10,7 +10,7 @@ use super::Timer;
 use super::channel_state::Transport;
 use super::summary::Report;
 use super::transport_state::{DtlsState, IceState};
-use crate::channel::ServerMessage;
+use crate::channel::{ServerMessage, Topic};
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::media::VideoType;
 use crate::messages::{Command, Event};
@@ -147,8 +147,9 @@ impl Control {
             endpoint: endpoint.id(),
             active,
         };
-        let (conference, class, text) = (conference.key, message.class(), message.to_json().into());
-        self.broadcast(conference, class, &text);
+        let (class, text) = (message.class(), message.to_json().into());
+        let (conference, topic) = (conference.key, Topic::Connectivity(endpoint.id().clone()));
+        self.broadcast(conference, class, &topic, &text);
     }
 
     /// What a receiver may now be sent of each source: the owners hear what changed for them (allocation

@@ -8,7 +8,7 @@ use super::Control;
 use super::channel_state::Transport;
 use super::endpoint::Endpoint;
 use crate::channel::{
-    Admission, ClientMessage, ForwardedBody, ReceiverVideoConstraints, ServerMessage,
+    Admission, ClientMessage, ForwardedBody, ReceiverVideoConstraints, ServerMessage, Topic,
 };
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceKey, SourceName};
 use crate::media::{MediaKind, VideoType};
@@ -70,7 +70,7 @@ impl Control {
             );
         }
         if let Some((class, text)) = self.speakers_message(conference_key) {
-            self.deliver(key, class, &text);
+            self.deliver(key, class, Some(Topic::Speakers), &text);
         }
     }
 
@@ -310,6 +310,7 @@ impl Control {
             return;
         }
         let text: Arc<str> = body.forward(sender.id()).into();
+        let topic = (class == "EndpointStats").then(|| Topic::Stats(sender.id().clone()));
         let cost = (text.len() as u64).saturating_mul(receivers.len() as u64);
         if sender.channel.fan_out.available(now) < cost
             || !conference.fan_out.admit(now, text.len(), receivers.len())
@@ -323,16 +324,22 @@ impl Control {
         }
         sender.channel.fan_out.take(now, cost, 0);
         for receiver in receivers {
-            self.deliver(*receiver, class, &text);
+            self.deliver(*receiver, class, topic.clone(), &text);
         }
     }
 
     /// A message for one endpoint.
-    pub(super) fn deliver(&mut self, key: EndpointKey, class: &'static str, text: &Arc<str>) {
+    pub(super) fn deliver(
+        &mut self,
+        key: EndpointKey,
+        class: &'static str,
+        topic: Option<Topic>,
+        text: &Arc<str>,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
-        if self.outputs.deliver(endpoint, class, text) {
+        if self.outputs.deliver(endpoint, class, topic, text) {
             self.counters.messages_sent += 1;
         } else {
             self.counters.messages_without_channel += 1;
@@ -341,7 +348,8 @@ impl Control {
 
     /// A message of the bridge for one endpoint.
     pub(super) fn tell(&mut self, key: EndpointKey, message: ServerMessage<'_>) {
-        self.deliver(key, message.class(), &message.to_json().into());
+        let text = message.to_json().into();
+        self.deliver(key, message.class(), message.topic(), &text);
     }
 
     /// A message of the bridge for all endpoints of a conference.
@@ -349,6 +357,7 @@ impl Control {
         &mut self,
         conference: ConferenceKey,
         class: &'static str,
+        topic: &Topic,
         text: &Arc<str>,
     ) {
         let Some(conference) = self.conferences.get(&conference) else {
@@ -358,7 +367,10 @@ impl Control {
             let Some(member) = self.endpoints.get_mut(member) else {
                 continue;
             };
-            if self.outputs.deliver(member, class, text) {
+            if self
+                .outputs
+                .deliver(member, class, Some(topic.clone()), text)
+            {
                 self.counters.messages_sent += 1;
             } else {
                 self.counters.messages_without_channel += 1;
@@ -387,7 +399,7 @@ impl Control {
     /// Tells everybody who speaks.
     pub(super) fn broadcast_speakers(&mut self, conference: ConferenceKey) {
         if let Some((class, text)) = self.speakers_message(conference) {
-            self.broadcast(conference, class, &text);
+            self.broadcast(conference, class, &Topic::Speakers, &text);
         }
     }
 

@@ -7,6 +7,7 @@ use super::api::{ControlOutput, Notice};
 use super::channel_state::Transport;
 use super::conference::Conference;
 use super::endpoint::Endpoint;
+use crate::channel::Topic;
 use crate::ids::{EndpointKey, WorkerId};
 use crate::messages::{Command, PoolCommand};
 
@@ -58,6 +59,7 @@ impl Outputs {
         &mut self,
         endpoint: &mut Endpoint,
         class: &'static str,
+        topic: Option<Topic>,
         text: &Arc<str>,
     ) -> bool {
         let Some(transport) = endpoint.channel.active() else {
@@ -65,7 +67,7 @@ impl Outputs {
             return false;
         };
         endpoint.channel.count_sent(class);
-        self.put(endpoint, transport, text);
+        self.put(endpoint, transport, topic, text);
         true
     }
 
@@ -78,10 +80,16 @@ impl Outputs {
         text: &Arc<str>,
     ) {
         endpoint.channel.count_sent(class);
-        self.put(endpoint, transport, text);
+        self.put(endpoint, transport, None, text);
     }
 
-    fn put(&mut self, endpoint: &Endpoint, transport: Transport, text: &Arc<str>) {
+    fn put(
+        &mut self,
+        endpoint: &Endpoint,
+        transport: Transport,
+        topic: Option<Topic>,
+        text: &Arc<str>,
+    ) {
         let text = Arc::clone(text);
         match transport {
             Transport::WebSocket => self
@@ -89,7 +97,7 @@ impl Outputs {
                 .push_back(ControlOutput::WebSocket(endpoint.key, text)),
             Transport::DataChannel => {
                 self.data_channel_messages += 1;
-                self.pool(endpoint.pool, PoolCommand::Send(endpoint.key, text))
+                self.pool(endpoint.pool, PoolCommand::Send(endpoint.key, text, topic))
             }
         }
     }

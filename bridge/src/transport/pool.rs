@@ -9,7 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::channel::{Pending, Topic};
 use crate::ids::{EndpointKey, WorkerId};
+use crate::limits;
 use crate::messages::{Command, Event, PoolCommand};
 use crate::random::Random;
 use crate::srtp::Profile;
@@ -17,6 +19,9 @@ use crate::time::Time;
 use crate::transport::secure::{
     Association, AssociationConfig, AssociationEvent, Certificate, FailureReason, SctpRole,
 };
+
+/// What waiting text costs besides its bytes.
+const PENDING_OVERHEAD: usize = 128;
 
 /// Settings of a pool.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub struct PoolConfig {
     pub profiles: Vec<Profile>,
     /// Let sha-1 fingerprints count.
     pub accept_sha1: bool,
+    /// This pool's share of what all SCTP associations may hold, bytes ([`limits::SCTP_HELD_IN_ALL`]).
+    pub sctp_held: usize,
 }
 
 /// What a pool wants done.
@@ -55,6 +62,8 @@ pub struct PoolMetrics {
     pub messages_refused: u64,
     /// Data channels refused.
     pub rejected_channels: u64,
+    /// Data channels ended because all of them together held too much (T50).
+    pub shed_channels: u64,
     /// Panics caught: each cost an attempt or an association.
     pub panics: u64,
 }
@@ -62,8 +71,39 @@ pub struct PoolMetrics {
 struct Entry {
     worker: WorkerId,
     association: Association,
+    /// Text that the channel does not take yet.
+    pending: Pending,
+    /// When the peer last sent something.
+    heard: Time,
+    /// What it holds, as counted in [`Pool::held`].
+    held: usize,
     /// As in [`Pool::deadlines`].
     deadline: Option<Time>,
+}
+
+impl Entry {
+    /// Gives waiting text to the channel as far as it takes it; messages sent and refused.
+    fn flush(&mut self, now: Time) -> (u64, u64) {
+        let (mut sent, mut refused) = (0, 0);
+        if !self.association.has_channel() {
+            self.pending.clear();
+        }
+        while !self.pending.is_empty() && self.association.buffered() < limits::SCTP_BACKLOG {
+            let Some(text) = self.pending.pop() else {
+                break;
+            };
+            match self.association.send_text(now, &text) {
+                Ok(()) => sent += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        (sent, refused)
+    }
+
+    fn count_held(&mut self) -> usize {
+        let waiting = self.pending.bytes() + self.pending.len() * PENDING_OVERHEAD;
+        self.association.held() + waiting
+    }
 }
 
 /// One thread's share of all handshakes and data channels.
@@ -75,6 +115,8 @@ pub struct Pool {
     deadlines: BTreeSet<(Time, EndpointKey)>,
     output: VecDeque<PoolOutput>,
     metrics: PoolMetrics,
+    /// What all associations hold for their peers, bytes.
+    held: usize,
 }
 
 impl Pool {
@@ -89,7 +131,13 @@ impl Pool {
             deadlines: BTreeSet::new(),
             output: VecDeque::new(),
             metrics: PoolMetrics::default(),
+            held: 0,
         }
+    }
+
+    /// What all associations hold for their peers, bytes.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Executes a command. Commands for endpoints that do not exist are ignored, and so is a second
@@ -102,42 +150,40 @@ impl Pool {
                 endpoint,
                 worker,
                 sctp,
-            } => self.open(endpoint, worker, sctp),
+            } => self.open(now, endpoint, worker, sctp),
             PoolCommand::Remote {
                 endpoint,
                 fingerprints,
                 setup,
             } => {
-                self.with(endpoint, |association| {
+                self.with(now, endpoint, |association| {
                     association.set_remote(now, fingerprints, setup);
                 });
             }
             PoolCommand::Writable(endpoint) => {
-                self.with(endpoint, |association| association.writable(now));
+                self.with(now, endpoint, |association| association.writable(now));
             }
             PoolCommand::Datagram(endpoint, datagram) => {
-                self.with(endpoint, |association| {
+                if let Some(entry) = self.entries.get_mut(&endpoint) {
+                    entry.heard = now;
+                }
+                self.with(now, endpoint, |association| {
                     association.handle_datagram(now, &datagram)
                 });
             }
-            PoolCommand::Send(endpoint, text) => {
-                let sent = self.with(endpoint, |association| association.send_text(now, &text));
-                match sent {
-                    Some(Ok(())) => self.metrics.messages_out += 1,
-                    _ => self.metrics.messages_refused += 1,
-                }
-            }
+            PoolCommand::Send(endpoint, text, topic) => self.send(now, endpoint, text, topic),
             PoolCommand::Close(endpoint) => {
-                self.with(endpoint, |association| association.close(now));
+                self.with(now, endpoint, |association| association.close(now));
                 self.remove(endpoint);
             }
             PoolCommand::Stop => {
                 while let Some(endpoint) = self.entries.first_key_value().map(|(key, _)| *key) {
-                    self.with(endpoint, |association| association.close(now));
+                    self.with(now, endpoint, |association| association.close(now));
                     self.remove(endpoint);
                 }
             }
         }
+        self.shed(now);
     }
 
     /// Does what is due at `now`.
@@ -149,7 +195,7 @@ impl Pool {
             .map(|(_, key)| *key)
             .collect();
         for endpoint in due {
-            self.with(endpoint, |association| association.handle_timeout(now));
+            self.with(now, endpoint, |association| association.handle_timeout(now));
         }
     }
 
@@ -171,7 +217,7 @@ impl Pool {
         }
     }
 
-    fn open(&mut self, endpoint: EndpointKey, worker: WorkerId, sctp: bool) {
+    fn open(&mut self, now: Time, endpoint: EndpointKey, worker: WorkerId, sctp: bool) {
         if self.entries.contains_key(&endpoint) {
             return;
         }
@@ -188,31 +234,80 @@ impl Pool {
             Entry {
                 worker,
                 association,
+                pending: Pending::default(),
+                heard: now,
+                held: 0,
                 deadline: None,
             },
         );
     }
 
     fn remove(&mut self, endpoint: EndpointKey) {
-        if let Some(entry) = self.entries.remove(&endpoint)
-            && let Some(deadline) = entry.deadline
-        {
+        let Some(entry) = self.entries.remove(&endpoint) else {
+            return;
+        };
+        self.held -= entry.held;
+        if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, endpoint));
         }
     }
 
-    /// Calls an association, passes on what it says and notes its next deadline.
-    fn with<T>(
-        &mut self,
-        endpoint: EndpointKey,
-        call: impl FnOnce(&mut Association) -> T,
-    ) -> Option<T> {
-        let entry = self.entries.get_mut(&endpoint)?;
+    /// Text for an endpoint's channel: at once if it takes it, in order otherwise.
+    fn send(&mut self, now: Time, endpoint: EndpointKey, text: Arc<str>, topic: Option<Topic>) {
+        let entry = self.entries.get_mut(&endpoint);
+        let Some(entry) = entry.filter(|entry| {
+            let waiting = entry.pending.bytes() + entry.pending.len() * PENDING_OVERHEAD;
+            entry.association.has_channel()
+                && text.len() <= limits::MAX_SENT_MESSAGE_BYTES
+                && waiting + text.len() <= limits::SCTP_SEND_BUFFER - limits::SCTP_BACKLOG
+        }) else {
+            self.metrics.messages_refused += 1;
+            return;
+        };
+        entry.pending.push(topic, text);
+        self.with(now, endpoint, |_| {});
+    }
+
+    /// Ends data channels until all of them hold less than they may: of those that hold at least what is
+    /// due to each, the one whose peer was not heard for the longest time (T50).
+    fn shed(&mut self, now: Time) {
+        while self.held > self.config.sctp_held {
+            let due = self.held / self.entries.len().max(1);
+            let greedy = self.entries.iter().filter(|(_, entry)| entry.held >= due);
+            let Some(endpoint) = greedy
+                .min_by_key(|(_, entry)| entry.heard)
+                .map(|(key, _)| *key)
+            else {
+                return;
+            };
+            tracing::warn!(
+                endpoint = endpoint.0,
+                "data channel ended: its peer takes nothing and memory for all channels is used up"
+            );
+            self.metrics.shed_channels += 1;
+            let before = self.held;
+            self.with(now, endpoint, |association| association.close_channel(now));
+            if self.held >= before {
+                return;
+            }
+        }
+    }
+
+    /// Calls an association, passes on what it says and notes its next deadline and what it holds.
+    fn with(&mut self, now: Time, endpoint: EndpointKey, call: impl FnOnce(&mut Association)) {
+        let Some(entry) = self.entries.get_mut(&endpoint) else {
+            return;
+        };
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let result = call(&mut entry.association);
-            (result, entry.association.poll_timeout())
+            call(&mut entry.association);
+            let flushed = entry.flush(now);
+            (
+                flushed,
+                entry.count_held(),
+                entry.association.poll_timeout(),
+            )
         }));
-        let Ok((result, deadline)) = result else {
+        let Ok(((sent, refused), held, deadline)) = result else {
             self.metrics.panics += 1;
             self.metrics.failures[FailureReason::Protocol.index()] += 1;
             self.output.push_back(PoolOutput::Event(Event::DtlsFailed(
@@ -220,8 +315,12 @@ impl Pool {
                 FailureReason::Protocol,
             )));
             self.remove(endpoint);
-            return None;
+            return;
         };
+        self.metrics.messages_out += sent;
+        self.metrics.messages_refused += refused;
+        self.held = self.held - entry.held + held;
+        entry.held = held;
         while let Some(datagram) = entry.association.poll_transmit() {
             self.output.push_back(PoolOutput::Worker(
                 entry.worker,
@@ -261,338 +360,8 @@ impl Pool {
             }
             entry.deadline = deadline;
         }
-        Some(result)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use super::*;
-    use crate::limits;
-    use crate::srtp::KeyingMaterial;
-    use crate::transport::secure::{Fingerprint, Setup};
-
-    const START: Time = Time::from_millis(500);
-    const PROFILES: [Profile; 2] = [Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80];
-
-    fn certificate() -> Arc<Certificate> {
-        Arc::new(Certificate::generate(SystemTime::now()).expect("a certificate"))
-    }
-
-    fn pool(certificate: &Arc<Certificate>) -> Pool {
-        let config = PoolConfig {
-            certificate: certificate.clone(),
-            profiles: PROFILES.to_vec(),
-            accept_sha1: false,
-        };
-        Pool::new(config, Instant::now(), Random::from_seed(1))
-    }
-
-    /// A browser: an association in the other role.
-    struct Browser {
-        key: EndpointKey,
-        association: Association,
-        fingerprint: Fingerprint,
-        keys: Option<KeyingMaterial>,
-        messages: Vec<String>,
-    }
-
-    impl Browser {
-        fn new(key: u64, bridge: &Fingerprint) -> Browser {
-            let certificate = certificate();
-            let config = AssociationConfig {
-                certificate: certificate.clone(),
-                profiles: PROFILES.to_vec(),
-                accept_sha1: false,
-                sctp: Some(SctpRole::Client),
-                base: Instant::now(),
-            };
-            let mut association = Association::new(config, Random::from_seed(key + 1_000));
-            association.set_remote(START, vec![bridge.clone()], Some(Setup::Passive));
-            association.writable(START);
-            Browser {
-                key: EndpointKey(key),
-                association,
-                fingerprint: certificate.fingerprint().clone(),
-                keys: None,
-                messages: Vec::new(),
-            }
-        }
-
-        fn join(&self, pool: &mut Pool, now: Time) {
-            open(pool, now, self.key);
-            let fingerprints = vec![self.fingerprint.clone()];
-            pool.handle(
-                now,
-                PoolCommand::Remote {
-                    endpoint: self.key,
-                    fingerprints,
-                    setup: Some(Setup::Active),
-                },
-            );
-            pool.handle(now, PoolCommand::Writable(self.key));
-        }
-    }
-
-    fn open(pool: &mut Pool, now: Time, endpoint: EndpointKey) {
-        let worker = WorkerId(endpoint.0 as u8);
-        let sctp = true;
-        pool.handle(
-            now,
-            PoolCommand::Open {
-                endpoint,
-                worker,
-                sctp,
-            },
-        );
-    }
-
-    /// What the pool said, apart from datagrams.
-    #[derive(Default)]
-    struct Said {
-        keys: Vec<(WorkerId, EndpointKey, KeyingMaterial)>,
-        events: Vec<Event>,
-    }
-
-    /// Moves datagrams until nobody has any.
-    fn exchange(pool: &mut Pool, browsers: &mut [Browser], now: Time) -> Said {
-        let mut said = Said::default();
-        loop {
-            let mut moved = false;
-            for browser in &mut *browsers {
-                while let Some(datagram) = browser.association.poll_transmit() {
-                    moved = true;
-                    pool.handle(now, PoolCommand::Datagram(browser.key, datagram));
-                }
-                while let Some(event) = browser.association.poll_event() {
-                    match event {
-                        AssociationEvent::Connected(keys) => browser.keys = Some(keys),
-                        AssociationEvent::Message(text) => browser.messages.push(text),
-                        _ => {}
-                    }
-                }
-            }
-            while let Some(output) = pool.poll_output() {
-                match output {
-                    PoolOutput::Worker(worker, Command::SendDtls(endpoint, datagram)) => {
-                        assert_eq!(worker, WorkerId(endpoint.0 as u8), "its own worker");
-                        if let Some(browser) = browsers.iter_mut().find(|b| b.key == endpoint) {
-                            moved = true;
-                            browser.association.handle_datagram(now, &datagram);
-                        }
-                    }
-                    PoolOutput::Worker(worker, Command::Keys(endpoint, keys)) => {
-                        said.keys.push((worker, endpoint, *keys));
-                    }
-                    PoolOutput::Worker(_, other) => panic!("{other:?}"),
-                    PoolOutput::Event(event) => said.events.push(event),
-                }
-            }
-            if !moved {
-                return said;
-            }
-        }
-    }
-
-    fn texts(events: &[Event]) -> Vec<String> {
-        events.iter().map(|event| format!("{event:?}")).collect()
-    }
-
-    #[test]
-    fn an_endpoint_gets_keys_and_a_channel() {
-        let certificate = certificate();
-        let mut pool = pool(&certificate);
-        let mut browsers = [7, 8].map(|key| Browser::new(key, certificate.fingerprint()));
-        browsers
-            .iter()
-            .for_each(|browser| browser.join(&mut pool, START));
-        let said = exchange(&mut pool, &mut browsers, START);
-        for (worker, endpoint, keys) in &said.keys {
-            let browser = browsers.iter().find(|browser| browser.key == *endpoint);
-            let theirs = browser.and_then(|b| b.keys.as_ref()).expect("connected");
-            assert_eq!(*worker, WorkerId(endpoint.0 as u8));
-            assert_eq!(
-                (keys.local_key, keys.local_salt),
-                (theirs.remote_key, theirs.remote_salt)
-            );
-        }
-        let mut events = texts(&said.events);
-        events.sort();
-        assert_eq!(
-            events,
-            [
-                "ChannelOpened(EndpointKey(7))",
-                "ChannelOpened(EndpointKey(8))",
-                "DtlsConnected(EndpointKey(7))",
-                "DtlsConnected(EndpointKey(8))",
-            ]
-        );
-
-        browsers[0]
-            .association
-            .send_text(START, "up")
-            .expect("open");
-        pool.handle(START, PoolCommand::Send(EndpointKey(8), "down".into()));
-        let said = exchange(&mut pool, &mut browsers, START);
-        assert_eq!(
-            texts(&said.events),
-            ["ChannelMessage(EndpointKey(7), \"up\")"]
-        );
-        assert_eq!(browsers[1].messages, ["down"]);
-
-        browsers[0].association.close(START);
-        let said = exchange(&mut pool, &mut browsers, START);
-        assert_eq!(texts(&said.events), ["ChannelClosed(EndpointKey(7))"]);
-        pool.handle(START, PoolCommand::Send(EndpointKey(7), "late".into()));
-        assert_eq!(
-            pool.metrics(),
-            PoolMetrics {
-                associations: 2,
-                handshakes: 2,
-                messages_in: 1,
-                messages_out: 1,
-                messages_refused: 1,
-                ..PoolMetrics::default()
-            }
-        );
-    }
-
-    #[test]
-    fn commands_for_strangers_and_repeated_ones_are_ignored() {
-        let certificate = certificate();
-        let mut pool = pool(&certificate);
-        let stranger = EndpointKey(9);
-        pool.handle(START, PoolCommand::Writable(stranger));
-        pool.handle(START, PoolCommand::Datagram(stranger, vec![22; 40].into()));
-        pool.handle(START, PoolCommand::Close(stranger));
-        assert_eq!(pool.metrics(), PoolMetrics::default());
-
-        let mut browsers = [Browser::new(1, certificate.fingerprint())];
-        browsers[0].join(&mut pool, START);
-        let keys = exchange(&mut pool, &mut browsers, START).keys.len();
-        browsers[0].join(&mut pool, START);
-        let again = exchange(&mut pool, &mut browsers, START);
-        assert_eq!((keys, again.keys.len(), again.events.len()), (1, 0, 0));
-    }
-
-    #[test]
-    fn t20_ten_thousand_abandoned_handshakes_end_in_time_and_leave_nothing() {
-        const JOINS: u64 = 10_000;
-        let certificate = certificate();
-        let mut pool = pool(&certificate);
-        let browser = Browser::new(1, certificate.fingerprint());
-        let mut hello = None;
-        for key in 0..JOINS {
-            let now = START + Duration::from_millis(key);
-            open(&mut pool, now, EndpointKey(key));
-            pool.handle(now, PoolCommand::Writable(EndpointKey(key)));
-            if key % 2 == 0 {
-                let fingerprints = vec![browser.fingerprint.clone()];
-                let endpoint = EndpointKey(key);
-                let setup = Some(Setup::Active);
-                pool.handle(
-                    now,
-                    PoolCommand::Remote {
-                        endpoint,
-                        fingerprints,
-                        setup,
-                    },
-                );
-                let hello = hello.get_or_insert_with(|| {
-                    let mut browser = Browser::new(2, certificate.fingerprint());
-                    browser.association.poll_transmit().expect("hello")
-                });
-                pool.handle(now, PoolCommand::Datagram(endpoint, hello.clone()));
-            }
-        }
-        assert_eq!(pool.poll_timeout(), Some(START + limits::HANDSHAKE_TIMEOUT));
-        let mut failed = 0;
-        while let Some(due) = pool.poll_timeout() {
-            pool.handle_timeout(due);
-            assert!(
-                pool.poll_timeout().is_none_or(|next| next > due),
-                "progress"
-            );
-            while let Some(output) = pool.poll_output() {
-                let event = PoolOutput::Event(Event::DtlsFailed(
-                    EndpointKey(failed * 2),
-                    FailureReason::Timeout,
-                ));
-                failed += u64::from(format!("{output:?}") == format!("{event:?}"));
-            }
-        }
-        assert_eq!(failed, JOINS / 2, "each once, in order");
-        assert_eq!(
-            pool.metrics().failures[FailureReason::Timeout.index()],
-            JOINS / 2
-        );
-        for key in 0..JOINS {
-            pool.handle(START, PoolCommand::Close(EndpointKey(key)));
-        }
-        assert_eq!(pool.metrics().associations, 0);
-        assert!(pool.poll_output().is_none());
-    }
-
-    #[test]
-    fn media_plane_case_36_a_new_certificate_is_for_new_endpoints() {
-        let (day_1, day_2) = (certificate(), certificate());
-        let mut pool = pool(&day_1);
-        let mut browsers = [
-            Browser::new(1, day_1.fingerprint()),
-            Browser::new(2, day_2.fingerprint()),
-        ];
-        open(&mut pool, START, browsers[0].key);
-        pool.handle(START, PoolCommand::Certificate(day_2));
-        browsers
-            .iter()
-            .for_each(|browser| browser.join(&mut pool, START));
-        let said = exchange(&mut pool, &mut browsers, START);
-        assert_eq!(said.keys.len(), 2);
-        assert!(browsers.iter().all(|browser| browser.keys.is_some()));
-    }
-
-    #[test]
-    fn t21_a_panic_costs_that_association_only() {
-        let certificate = certificate();
-        let mut pool = pool(&certificate);
-        let mut browsers = [1, 2].map(|key| Browser::new(key, certificate.fingerprint()));
-        browsers
-            .iter()
-            .for_each(|browser| browser.join(&mut pool, START));
-        exchange(&mut pool, &mut browsers, START);
-        let result = pool.with(EndpointKey(1), |_| panic!("a defect, on purpose"));
-        assert_eq!(result, None::<()>);
-        pool.handle(START, PoolCommand::Send(EndpointKey(2), "alive".into()));
-        let said = exchange(&mut pool, &mut browsers, START);
-        assert_eq!(
-            texts(&said.events),
-            ["DtlsFailed(EndpointKey(1), Protocol)"]
-        );
-        assert_eq!(browsers[1].messages, ["alive"]);
-        assert_eq!((pool.metrics().associations, pool.metrics().panics), (1, 1));
-    }
-
-    #[test]
-    fn stop_says_goodbye_to_everybody() {
-        let certificate = certificate();
-        let mut pool = pool(&certificate);
-        let mut browsers = [1, 2].map(|key| Browser::new(key, certificate.fingerprint()));
-        browsers
-            .iter()
-            .for_each(|browser| browser.join(&mut pool, START));
-        exchange(&mut pool, &mut browsers, START);
-        pool.handle(START, PoolCommand::Stop);
-        exchange(&mut pool, &mut browsers, START);
-        assert!(
-            browsers
-                .iter()
-                .all(|browser| !browser.association.is_connected())
-        );
-        assert_eq!(
-            (pool.metrics().associations, pool.poll_timeout()),
-            (0, None)
-        );
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::channel::SourceMapping;
+use crate::channel::{SourceMapping, Topic};
 
 /// A conference with endpoints A (camera, desktop, audio) and B, both with a websocket.
 struct Pair {
@@ -127,10 +127,10 @@ fn bridge_channel_case_28_messages_go_where_the_client_spoke_last() {
         world.take();
         world
             .control
-            .broadcast(conference, "Test", &Arc::from("{}"));
+            .broadcast(conference, "Test", &Topic::Speakers, &Arc::from("{}"));
         world.take().into_iter().find_map(|output| match output {
             ControlOutput::WebSocket(key, _) if key == b => Some("websocket"),
-            ControlOutput::Pool(_, PoolCommand::Send(key, _)) if key == b => Some("data channel"),
+            ControlOutput::Pool(_, PoolCommand::Send(key, ..)) if key == b => Some("data channel"),
             _ => None,
         })
     };
@@ -676,7 +676,7 @@ fn t54_a_flooder_is_cut_off_and_the_others_are_not() {
             .iter()
             .map(|output| match output {
                 ControlOutput::WebSocket(_, text)
-                | ControlOutput::Pool(_, PoolCommand::Send(_, text)) => text.len(),
+                | ControlOutput::Pool(_, PoolCommand::Send(_, text, _)) => text.len(),
                 _ => 0,
             })
             .sum::<usize>();

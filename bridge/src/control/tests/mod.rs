@@ -86,7 +86,7 @@ impl World {
                     PoolCommand::Close(endpoint) => {
                         assert_eq!(self.pool.remove(endpoint), Some(*thread))
                     }
-                    PoolCommand::Send(endpoint, text) => {
+                    PoolCommand::Send(endpoint, text, _) => {
                         assert_eq!(self.pool.get(endpoint), Some(thread));
                         self.hear(*endpoint, text);
                     }

@@ -294,7 +294,7 @@ impl Driver {
                     self.send(now, Lane::PoolEvent, 100_000, Input::Event(event));
                 }
             }
-            PoolCommand::Send(endpoint, text) => {
+            PoolCommand::Send(endpoint, text, _) => {
                 self.secure.push((endpoint, Secure::Text(text)));
             }
             PoolCommand::Close(endpoint) => {

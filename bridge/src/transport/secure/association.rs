@@ -194,6 +194,24 @@ impl Association {
         self.sctp.as_mut().map_or(0, Sctp::buffered)
     }
 
+    /// Whether text can be sent.
+    pub fn has_channel(&self) -> bool {
+        self.channel_open
+    }
+
+    /// Estimated bytes that the peer makes us hold for SCTP: unacknowledged ones, and parts of messages.
+    pub fn held(&mut self) -> usize {
+        self.sctp.as_mut().map_or(0, Sctp::held)
+    }
+
+    /// Ends SCTP, and with it the data channel; DTLS goes on, and the peer may begin SCTP anew.
+    pub fn close_channel(&mut self, now: Time) {
+        if let Some(sctp) = &mut self.sctp {
+            sctp.close(now);
+        }
+        self.pump(now);
+    }
+
     /// Whether keys were exported and the association has not ended.
     pub fn is_connected(&self) -> bool {
         self.dtls.as_ref().is_some_and(Dtls::is_connected)

@@ -139,7 +139,7 @@ impl Guard {
         self.established
     }
 
-    #[cfg(test)]
+    /// Chunks of messages that are not complete, or not in sequence.
     pub(super) fn held_chunks(&self) -> usize {
         self.held
     }

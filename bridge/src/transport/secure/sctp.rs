@@ -217,6 +217,14 @@ impl Sctp {
         buffered + self.unacknowledged.len() * MESSAGE_OVERHEAD
     }
 
+    /// Estimated bytes held for the peer: what is not acknowledged, and parts of incomplete messages. Their
+    /// payload is at most the receive window, whatever the chunks are.
+    pub(super) fn held(&mut self) -> usize {
+        let chunks = self.guard.held_chunks();
+        let payload = (chunks * limits::SECURE_DATAGRAM).min(limits::SCTP_RECEIVE_WINDOW as usize);
+        self.buffered() + payload + chunks * MESSAGE_OVERHEAD
+    }
+
     /// Aborts the association.
     pub(super) fn close(&mut self, now: Time) {
         self.drive(now, |association| {
