@@ -4,10 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use causeway_bridge::Bridge;
+use causeway_bridge::control::api::Notice;
+use causeway_colibri::Process;
 use causeway_colibri::handler::{Handler, HandlerOptions, WebsocketUrls};
 use causeway_colibri::rest::{self, RestOptions};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
@@ -71,7 +74,14 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     let bridge = Bridge::start(config.bridge.clone(), host.clone())
         .map_err(|error| other(error.to_string()))?;
     // Conferences that end are logged by the bridge; nobody else waits for the news here.
-    tokio::spawn(async move { while notices.recv().await.is_some() {} });
+    let (unsound_sender, mut unsound) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Some(notice) = notices.recv().await {
+            if matches!(notice, Notice::Unsound) {
+                unsound_sender.send_replace(true);
+            }
+        }
+    });
 
     // Without a public server there is nothing to advertise.
     let public = config
@@ -142,10 +152,20 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     // An error means that no service manager asked for it.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tokio::spawn(watchdog::run(bridge.clone()));
+    let drain = async {
+        if unsound.wait_for(|unsound| *unsound).await.is_ok() {
+            tracing::error!(
+                "too many conferences ended by internal errors: no new ones are taken, and the process ends when it is empty"
+            );
+            process.shutdown(true);
+        }
+        std::future::pending::<()>().await;
+    };
     let ended = tokio::select! {
         signal = signals.next() => Ended::Signal(signal),
         () = process.run() => Ended::Asked,
         thread = host.failure() => return Err(other(failure(&thread))),
+        () = drain => Ended::Asked,
     };
     tracing::info!("Videobridge is shutting down NOW");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -153,6 +173,11 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| other(error.to_string()))?;
+    if *unsound.borrow() {
+        return Err(other(
+            "ended because of internal errors, which the log shows: the service manager starts it again".to_owned(),
+        ));
+    }
     Ok(ended)
 }
 

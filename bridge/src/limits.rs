@@ -110,6 +110,14 @@ pub const MAX_RTCP_INDICES: usize = 1_024;
 /// rollover counter (T28).
 pub const ROLLOVER_TRIAL_INTERVAL: u8 = 16;
 
+// ---- defects ------------------------------------------------------------------------------------
+
+/// Conferences that may end by internal errors within [`FAILURE_PERIOD`] before the process is not trusted
+/// any more (T80).
+pub const FAILURES: usize = 3;
+/// See [`FAILURES`].
+pub const FAILURE_PERIOD: Duration = Duration::from_secs(600);
+
 // ---- bridge channel -----------------------------------------------------------------------------
 
 /// Largest incoming message, bytes (bridge-channel §3.6, T50).

@@ -127,6 +127,8 @@ impl Demo {
             Notice::ConferenceExpired(conference, _) => {
                 self.rooms().conference_expired(*conference);
             }
+            // The one who tries it out sees the errors in the log; there are no others to move to.
+            Notice::Unsound => {}
         }
     }
 

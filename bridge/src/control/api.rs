@@ -208,4 +208,7 @@ pub enum Notice {
     EndpointExpired(ConferenceKey, EndpointId),
     /// A conference is gone.
     ConferenceExpired(ConferenceKey, MeetingId),
+    /// More than [`crate::limits::FAILURES`] conferences ended by internal errors within
+    /// [`crate::limits::FAILURE_PERIOD`]: drain and start anew (T80).
+    Unsound,
 }

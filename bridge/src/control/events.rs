@@ -7,11 +7,13 @@ use tracing::{error, info, warn};
 
 use super::Control;
 use super::Timer;
+use super::api::Notice;
 use super::channel_state::Transport;
 use super::summary::Report;
 use super::transport_state::{DtlsState, IceState};
 use crate::channel::{ServerMessage, Topic};
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
+use crate::limits;
 use crate::media::VideoType;
 use crate::messages::{Command, Event};
 use crate::stats::WorkerStats;
@@ -262,6 +264,13 @@ impl Control {
         error!(parent: &conference.span, worker = worker.0, "conference failed");
         self.counters.conferences_failed += 1;
         self.remove_conference(now, key, 1011, "conference failed");
+        self.failures.push_back(now);
+        self.failures
+            .retain(|failure| *failure + limits::FAILURE_PERIOD > now);
+        if self.failures.len() > limits::FAILURES {
+            self.failures.clear();
+            self.outputs.notice(Notice::Unsound);
+        }
     }
 
     fn worker_reported(&mut self, now: Time, worker: WorkerId, stats: WorkerStats) {

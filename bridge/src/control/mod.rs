@@ -43,7 +43,7 @@ pub use self::access::ControlAccess;
 pub use self::debug::DebugView;
 pub use self::summary::{BySize, Reception, SIZES, Summary};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::api::{ControlOutput, Environment};
@@ -75,6 +75,8 @@ pub struct Control {
     outputs: Outputs,
     counters: ControlCounters,
     stats: BTreeMap<WorkerId, Report>,
+    /// When the last conferences failed, oldest first.
+    failures: VecDeque<Time>,
 }
 
 /// What the control plane counted since it began.
@@ -174,6 +176,7 @@ impl Control {
             outputs: Outputs::default(),
             counters: ControlCounters::default(),
             stats: BTreeMap::new(),
+            failures: VecDeque::new(),
         }
     }
 

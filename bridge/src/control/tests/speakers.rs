@@ -233,3 +233,22 @@ fn a_failed_shard_takes_the_whole_conference_down() {
     world.event(Event::ConferenceFailed(conference, failed));
     assert!(world.take().is_empty());
 }
+
+#[test]
+fn t80_too_many_failed_conferences_are_told_to_the_host() {
+    let mut world = World::with(1, BridgeConfig::default());
+    let mut fail = |after: Duration| {
+        world.now += after;
+        let conference = world.conference("m");
+        world.event(Event::ConferenceFailed(conference, WorkerId(0)));
+        let outputs = world.take();
+        let told =
+            |output: &ControlOutput| matches!(output, ControlOutput::Notice(Notice::Unsound));
+        outputs.iter().any(told)
+    };
+    // One every four minutes is bad luck: never more than three in ten minutes.
+    assert!((0..20).all(|_| !fail(Duration::from_secs(240))));
+    // The fourth in short time is not, and it is told once.
+    let told: Vec<bool> = (0..4).map(|_| fail(Duration::from_secs(60))).collect();
+    assert_eq!(told.iter().filter(|told| **told).count(), 1);
+}
