@@ -192,17 +192,17 @@ impl SendSideEstimator {
         let newest = self.history.newest();
         let (mut received, mut lost) = (0, 0);
         for (number, status) in (first..=newest).zip(feedback.packets()) {
-            let Some(packet) = self.history.get_mut(number) else {
+            let Some(packet) = self.history.get(number) else {
                 continue;
             };
             match (status.arrival, packet.state) {
                 (_, State::Received) | (None, State::Lost) => {}
                 (None, State::InFlight) => {
-                    packet.state = State::Lost;
+                    self.history.set_state(number, State::Lost);
                     lost += 1;
                 }
                 (Some(arrival), state) => {
-                    packet.state = State::Received;
+                    self.history.set_state(number, State::Received);
                     if state == State::Lost {
                         self.loss.recovered(now);
                     } else {

@@ -209,7 +209,7 @@ impl Downlink {
         };
         stream
             .records
-            .record(cx.now, packet.encoding, packet.index, &rewrite);
+            .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
         stream.newest = Some((payload_type, rewrite.timestamp));
         if let Some(size) = self.send(cx, formats, packet, outgoing) {
             let sent = &mut self.video[stream_index].sent;
@@ -275,27 +275,29 @@ impl Downlink {
         let Some(stream) = self.video.get_mut(stream_index) else {
             return;
         };
-        let Ok(resend) = stream.records.lookup_for_resend(cx.now, sequence, rtt) else {
+        let found = stream.records.lookup(sequence).and_then(|sent| {
+            let cache = caches.get(usize::from(sent.encoding()))?;
+            let packet = cache.get(cx.now, sent.index())?;
+            let may = stream
+                .records
+                .may_resend(cx.now, &sent, packet.arrival, rtt);
+            may.ok().map(|()| (sent, Arc::clone(packet)))
+        });
+        let Some((sent, packet)) = found else {
             cx.count(Counter::NackMiss);
             return;
         };
-        let packet = caches
-            .get(usize::from(resend.encoding))
-            .and_then(|cache| cache.get(cx.now, resend.index));
-        let Some(packet) = packet.cloned() else {
-            cx.count(Counter::NackMiss);
-            return;
-        };
+        let rewrite = sent.rewrite(&packet.numbers());
         if !self.retransmissions.take(packet.size()) {
             cx.count(Counter::NackBudget);
             return;
         }
         if self
-            .send_rtx(cx, formats, stream_index, &packet, &resend.rewrite, None)
+            .send_rtx(cx, formats, stream_index, &packet, &rewrite, None)
             .is_some()
             && let Some(stream) = self.video.get_mut(stream_index)
         {
-            stream.records.resent(cx.now, resend.rewrite.sequence);
+            stream.records.resent(cx.now, &sent);
         }
         cx.buffers.recycle(packet);
     }
@@ -355,9 +357,11 @@ impl Downlink {
         let caches = caches(stream.source);
         let mut repeats: [Option<(Arc<MediaPacket>, Rewrite)>; MOST_REPEATED] = Default::default();
         let mut planned = 0;
-        let newest = stream.records.newest_first().filter_map(|resend| {
-            let cache = caches.get(usize::from(resend.encoding))?;
-            Some((Arc::clone(cache.get(cx.now, resend.index)?), resend.rewrite))
+        let newest = stream.records.newest_first().filter_map(|sent| {
+            let cache = caches.get(usize::from(sent.encoding()))?;
+            let packet = Arc::clone(cache.get(cx.now, sent.index())?);
+            let rewrite = sent.rewrite(&packet.numbers());
+            Some((packet, rewrite))
         });
         for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
             if planned >= bytes {

@@ -1,71 +1,164 @@
 //! What was sent on an outgoing video stream: enough to send it again from the shared packet.
+//!
+//! A packet's outgoing numbers differ from those it came with by amounts that stay the same for many packets in a
+//! row, until something is dropped or switched. So not every packet has a record of its own, but every run of
+//! packets with the same differences, and one bit per packet says whether it was sent. That keeps what a
+//! receiver needs per source small, and what a packet touches in the cache.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Rewrite;
+use super::{Payload, Rewrite};
 use crate::limits;
 use crate::time::Time;
+use crate::wire::dependency::DependencyRewrite;
 
-/// Capacity at first; doubled while packets are sent faster than records age.
-const FIRST_CAPACITY: usize = 64;
 /// Share of the round-trip time after which a packet that was sent again must be missing for a second
 /// time, in percent (media-plane spec §2.13).
 const HOLD_OFF_PERCENT: u32 = 90;
 /// The same as an absolute margin.
 const HOLD_OFF_MARGIN: Duration = Duration::from_millis(5);
-
-/// A packet to send again: the same numbers for the same source packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Resend {
-    /// Encoding whose [`super::cache::PacketCache`] has it.
-    pub encoding: u8,
-    /// Its index there.
-    pub index: u64,
-    /// Numbers it was sent with; the original sequence number (RFC 4588 OSN) is among them.
-    pub rewrite: Rewrite,
-}
+const WORDS: usize = limits::SENT_RECORDS / 64;
+const CAPACITY: u64 = limits::SENT_RECORDS as u64;
 
 /// Why a packet is not sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Never sent, or no longer known.
-    Unknown,
     /// The last copy may still be under way.
     TooSoon,
     /// It was sent again [`limits::MAX_RETRANSMISSIONS`] times already (T45).
     TooOften,
 }
 
-/// A stream has up to [`limits::SENT_RECORDS`] of them.
+/// The numbers that a packet came with.
 #[derive(Clone, Copy, Debug)]
-struct Record {
-    index: u64,
-    sent: Time,
-    rewrite: Rewrite,
-    encoding: u8,
-    resends: u8,
+pub struct Numbers {
+    timestamp: u32,
+    marker: bool,
+    picture_id: Option<u16>,
+    tl0picidx: Option<u8>,
+    frame_number: u16,
 }
 
-impl Record {
-    fn resend(&self) -> Resend {
-        Resend {
-            encoding: self.encoding,
-            index: self.index,
-            rewrite: self.rewrite,
+impl Numbers {
+    /// Those of a packet with this RTP timestamp and marker and this descriptor.
+    #[inline]
+    pub fn new(timestamp: u32, marker: bool, payload: &Payload) -> Numbers {
+        let (picture_id, tl0picidx, frame_number) = match payload {
+            Payload::Vp8(vp8) => (vp8.picture_id(), vp8.tl0picidx(), 0),
+            Payload::Vp9(vp9) => (vp9.picture_id(), vp9.tl0picidx(), 0),
+            Payload::Dependency(descriptor) => (None, None, descriptor.frame_number()),
+            Payload::Plain { .. } | Payload::Opaque => (None, None, 0),
+        };
+        Numbers {
+            timestamp,
+            marker,
+            picture_id,
+            tl0picidx,
+            frame_number,
         }
     }
 }
 
-/// Records of the packets sent latest on one outgoing stream.
+/// What was added to a packet's numbers, all modulo their width.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Shift {
+    /// Outgoing sequence number less the index in the encoding.
+    sequence: u64,
+    timestamp: u32,
+    picture_id: Option<u16>,
+    tl0picidx: Option<u8>,
+    dependency: Option<DependencyRewrite>,
+    encoding: u8,
+    flips_marker: bool,
+}
+
+impl Shift {
+    #[inline]
+    fn between(encoding: u8, index: u64, from: &Numbers, to: &Rewrite) -> Shift {
+        Shift {
+            sequence: to.sequence.wrapping_sub(index),
+            timestamp: to.timestamp.wrapping_sub(from.timestamp),
+            picture_id: to
+                .picture_id
+                .map(|id| id.wrapping_sub(from.picture_id.unwrap_or(0))),
+            tl0picidx: to
+                .tl0picidx
+                .map(|id| id.wrapping_sub(from.tl0picidx.unwrap_or(0))),
+            dependency: to.dependency.map(|numbers| DependencyRewrite {
+                frame_number: numbers.frame_number.wrapping_sub(from.frame_number),
+                ..numbers
+            }),
+            encoding,
+            flips_marker: from.marker != to.marker,
+        }
+    }
+
+    fn apply(&self, sequence: u64, from: &Numbers) -> Rewrite {
+        Rewrite {
+            sequence,
+            timestamp: from.timestamp.wrapping_add(self.timestamp),
+            marker: from.marker != self.flips_marker,
+            picture_id: self
+                .picture_id
+                .map(|shift| from.picture_id.unwrap_or(0).wrapping_add(shift)),
+            tl0picidx: self
+                .tl0picidx
+                .map(|shift| from.tl0picidx.unwrap_or(0).wrapping_add(shift)),
+            dependency: self.dependency.map(|shift| DependencyRewrite {
+                frame_number: from.frame_number.wrapping_add(shift.frame_number),
+                ..shift
+            }),
+        }
+    }
+}
+
+/// Packets from `first` to that of the next run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    shift: Shift,
+}
+
+/// A packet that was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    sequence: u64,
+    shift: Shift,
+}
+
+impl Sent {
+    /// Encoding whose [`super::cache::PacketCache`] has it.
+    pub fn encoding(&self) -> u8 {
+        self.shift.encoding
+    }
+
+    /// Its index there.
+    pub fn index(&self) -> u64 {
+        self.sequence.wrapping_sub(self.shift.sequence)
+    }
+
+    /// The numbers that it was sent with, given those it came with; the original sequence number (RFC 4588
+    /// OSN) is among them.
+    pub fn rewrite(&self, numbers: &Numbers) -> Rewrite {
+        self.shift.apply(self.sequence, numbers)
+    }
+}
+
+/// The latest [`limits::SENT_RECORDS`] packets of one outgoing stream.
 #[derive(Debug, Default)]
 pub struct SentRecords {
-    /// A power of two, or empty. A record is at its sequence number modulo the length.
-    ring: Vec<Option<Record>>,
+    /// In order; the first one may begin before what is remembered.
+    runs: VecDeque<Run>,
+    /// Whether a packet was sent: at its sequence number modulo the number of bits.
+    sent: [u64; WORDS],
     newest: u64,
+    /// When, and how often, packets were sent again.
+    again: BTreeMap<u64, (Time, u8)>,
 }
 
 impl SentRecords {
-    /// Empty, without memory.
+    /// Empty.
     pub fn new() -> SentRecords {
         SentRecords::default()
     }
@@ -76,265 +169,189 @@ impl SentRecords {
         *self = SentRecords::default();
     }
 
-    fn at(&self, sequence: u64) -> Option<usize> {
-        let mask = (self.ring.len() as u64).checked_sub(1)?;
-        Some((sequence & mask) as usize)
+    #[inline]
+    fn bit(sequence: u64) -> (usize, u64) {
+        ((sequence / 64) as usize % WORDS, 1 << (sequence % 64))
     }
 
-    fn find(&self, sequence: u64) -> Option<&Record> {
-        self.ring
-            .get(self.at(sequence)?)?
-            .as_ref()
-            .filter(|record| record.rewrite.sequence == sequence)
+    fn was_sent(&self, sequence: u64) -> bool {
+        let (word, bit) = Self::bit(sequence);
+        let known = sequence <= self.newest && self.newest - sequence < CAPACITY;
+        known && self.sent[word] & bit != 0
     }
 
-    /// Notes a packet that is being sent: packet `index` of `encoding` with these numbers.
-    pub fn record(&mut self, now: Time, encoding: u8, index: u64, rewrite: &Rewrite) {
-        let record = Record {
-            index,
-            sent: now,
-            rewrite: *rewrite,
-            encoding,
-            resends: 0,
-        };
-        if self.ring.is_empty() {
-            self.ring.resize(FIRST_CAPACITY, None);
+    /// Notes a packet that is being sent: packet `index` of `encoding`, which came with the numbers `from`.
+    /// A packet older than what is remembered is ignored.
+    #[inline]
+    pub fn record(&mut self, encoding: u8, index: u64, from: &Numbers, to: &Rewrite) {
+        let sequence = to.sequence;
+        let shift = Shift::between(encoding, index, from, to);
+        match self.runs.back() {
+            Some(last) if sequence > self.newest => {
+                let more = sequence - self.newest;
+                let changed = last.shift != shift;
+                self.advance(more);
+                if changed {
+                    self.begin_run(sequence, shift);
+                }
+            }
+            None => {
+                self.newest = sequence;
+                self.begin_run(sequence, shift);
+            }
+            Some(_) if self.newest - sequence >= CAPACITY => return,
+            Some(_) => self.record_late(sequence, shift),
         }
-        let in_the_way = self
-            .at(record.rewrite.sequence)
-            .and_then(|at| self.ring.get(at))
-            .copied()
-            .flatten();
-        let young = in_the_way.is_some_and(|old| {
-            old.rewrite.sequence != record.rewrite.sequence
-                && now.since(old.sent) <= limits::CACHE_AGE
-        });
-        if young && self.ring.len() < limits::SENT_RECORDS {
-            self.grow();
-        }
-        self.newest = self.newest.max(record.rewrite.sequence);
-        if let Some(at) = self.at(record.rewrite.sequence)
-            && let Some(cell) = self.ring.get_mut(at)
-            && cell.is_none_or(|old| old.rewrite.sequence <= record.rewrite.sequence)
-        {
-            *cell = Some(record);
-        }
+        let (word, bit) = Self::bit(sequence);
+        self.sent[word] |= bit;
     }
 
-    fn grow(&mut self) {
-        let grown = vec![None; self.ring.len() * 2];
-        let old = std::mem::replace(&mut self.ring, grown);
-        for record in old.into_iter().flatten() {
-            if let Some(at) = self.at(record.rewrite.sequence)
-                && let Some(cell) = self.ring.get_mut(at)
-            {
-                *cell = Some(record);
+    /// Makes room for `more` numbers: none of them was sent.
+    #[inline]
+    fn advance(&mut self, more: u64) {
+        if more >= CAPACITY {
+            self.sent = [0; WORDS];
+        } else {
+            for sequence in self.newest + 1..=self.newest + more {
+                let (word, bit) = Self::bit(sequence);
+                self.sent[word] &= !bit;
             }
         }
+        self.newest += more;
     }
 
-    /// What to send for a NACK of sequence number `sequence`, given the receiver's round-trip time if it
-    /// is known. Tell [`SentRecords::resent`] when it really is sent.
+    fn begin_run(&mut self, first: u64, shift: Shift) {
+        let oldest = (self.newest + 1).saturating_sub(CAPACITY);
+        while self
+            .runs
+            .get(1)
+            .is_some_and(|second| second.first <= oldest)
+        {
+            self.runs.pop_front();
+        }
+        self.runs.push_back(Run { first, shift });
+    }
+
+    /// Index of the run that has a number, if any has.
+    fn run_of(&self, sequence: u64) -> Option<usize> {
+        self.runs
+            .partition_point(|run| run.first <= sequence)
+            .checked_sub(1)
+    }
+
+    /// Splits the run that a late packet falls into, unless its numbers are those of the run, or of the next
+    /// one that it comes just before.
+    fn record_late(&mut self, sequence: u64, shift: Shift) {
+        let run = self.run_of(sequence);
+        let around = run.and_then(|at| self.runs.get(at)).map(|run| run.shift);
+        if around == Some(shift) {
+            return;
+        }
+        let next = run.map_or(0, |at| at + 1);
+        let end = self.runs.get(next).map(|run| run.first);
+        if end == Some(sequence + 1)
+            && let Some(next) = self.runs.get_mut(next)
+            && next.shift == shift
+        {
+            next.first = sequence;
+            return;
+        }
+        if let Some(around) = around
+            && sequence < self.newest
+            && end != Some(sequence + 1)
+        {
+            let rest = Run {
+                first: sequence + 1,
+                shift: around,
+            };
+            self.runs.insert(next, rest);
+        }
+        let single = Run {
+            first: sequence,
+            shift,
+        };
+        match run.and_then(|at| self.runs.get_mut(at)) {
+            Some(run) if run.first == sequence => run.shift = shift,
+            _ => self.runs.insert(next, single),
+        }
+        // Numbers that are no longer remembered need no run. Bounded, as each kept run has a packet.
+        let oldest = (self.newest + 1).saturating_sub(CAPACITY);
+        while self
+            .runs
+            .get(1)
+            .is_some_and(|second| second.first <= oldest)
+        {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The packet that was sent with this extended sequence number, if it is still known.
+    fn find(&self, sequence: u64) -> Option<Sent> {
+        if !self.was_sent(sequence) {
+            return None;
+        }
+        let run = self.runs.get(self.run_of(sequence)?)?;
+        Some(Sent {
+            sequence,
+            shift: run.shift,
+        })
+    }
+
+    /// The packet that a NACK of `sequence` is about; `None` if it was never sent, or is no longer known.
+    pub fn lookup(&self, sequence: u16) -> Option<Sent> {
+        let behind = (self.newest as u16).wrapping_sub(sequence);
+        self.find(self.newest.checked_sub(u64::from(behind))?)
+    }
+
+    /// Whether a packet that arrived here at `arrival`, and was sent on at once, may be sent again, given the
+    /// receiver's round-trip time if it is known. Tell [`SentRecords::resent`] when it really is sent.
     ///
     /// # Errors
-    /// See [`Refusal`]; each means that nothing is sent.
-    pub fn lookup_for_resend(
+    /// See [`Refusal`].
+    pub fn may_resend(
         &self,
         now: Time,
-        sequence: u16,
+        packet: &Sent,
+        arrival: Time,
         rtt: Option<Duration>,
-    ) -> Result<Resend, Refusal> {
-        let behind = (self.newest as u16).wrapping_sub(sequence);
-        let sequence = self
-            .newest
-            .checked_sub(u64::from(behind))
-            .ok_or(Refusal::Unknown)?;
-        let record = self.find(sequence).ok_or(Refusal::Unknown)?;
-        if record.resends >= limits::MAX_RETRANSMISSIONS {
+    ) -> Result<(), Refusal> {
+        let again = self.again.get(&packet.sequence).copied();
+        let (last, times) = again.unwrap_or((arrival, 0));
+        if times >= limits::MAX_RETRANSMISSIONS {
             return Err(Refusal::TooOften);
         }
         let hold_off = rtt.map_or(Duration::ZERO, |rtt| {
             (rtt * HOLD_OFF_PERCENT / 100).min(rtt.saturating_sub(HOLD_OFF_MARGIN))
         });
-        if now.since(record.sent) < hold_off {
+        if now.since(last) < hold_off {
             return Err(Refusal::TooSoon);
         }
-        Ok(record.resend())
+        Ok(())
     }
 
-    /// The packet with this (extended) sequence number was sent again because of a NACK.
-    pub fn resent(&mut self, now: Time, sequence: u64) {
-        if let Some(at) = self.at(sequence)
-            && let Some(Some(record)) = self.ring.get_mut(at)
-            && record.rewrite.sequence == sequence
+    /// The packet was sent again because of a NACK.
+    pub fn resent(&mut self, now: Time, packet: &Sent) {
+        let oldest = (self.newest + 1).saturating_sub(CAPACITY);
+        while self
+            .again
+            .first_key_value()
+            .is_some_and(|(sequence, _)| *sequence < oldest)
         {
-            record.sent = now;
-            record.resends = record.resends.saturating_add(1);
+            self.again.pop_first();
         }
+        let (last, times) = self.again.entry(packet.sequence).or_insert((now, 0));
+        *last = now;
+        *times = times.saturating_add(1);
     }
 
     /// What was sent, newest first: duplicates of it are the best padding when probing.
-    pub fn newest_first(&self) -> impl Iterator<Item = Resend> + '_ {
-        (0..self.ring.len() as u64)
+    pub fn newest_first(&self) -> impl Iterator<Item = Sent> + '_ {
+        (0..CAPACITY)
             .map_while(|behind| self.newest.checked_sub(behind))
             .filter_map(|sequence| self.find(sequence))
-            .map(Record::resend)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rewrite(sequence: u64) -> Rewrite {
-        Rewrite {
-            sequence,
-            timestamp: sequence as u32 * 10,
-            marker: sequence.is_multiple_of(3),
-            picture_id: sequence
-                .is_multiple_of(2)
-                .then_some(sequence as u16 & 0x7fff),
-            tl0picidx: Some(sequence as u8),
-            dependency: None,
-        }
-    }
-
-    fn sent(range: impl Iterator<Item = u64>) -> SentRecords {
-        let mut records = SentRecords::new();
-        for sequence in range {
-            records.record(
-                Time::from_millis(sequence),
-                1,
-                sequence + 7000,
-                &rewrite(sequence),
-            );
-        }
-        records
-    }
-
-    const RTT: Option<Duration> = Some(Duration::from_millis(100));
-
-    #[test]
-    fn media_plane_case_106_a_nack_finds_the_packet_with_the_numbers_it_was_sent_with() {
-        let records = sent(65_500..65_600);
-        let found = records.lookup_for_resend(Time::FAR, 65_590u64 as u16, RTT);
-        assert_eq!(
-            found,
-            Ok(Resend {
-                encoding: 1,
-                index: 72_590,
-                rewrite: rewrite(65_590)
-            })
-        );
-        // Across the wrap of the number on the wire.
-        let found = records.lookup_for_resend(Time::FAR, 65_530, RTT);
-        assert_eq!(found.map(|resend| resend.rewrite), Ok(rewrite(65_530)));
-    }
-
-    #[test]
-    fn media_plane_case_113_a_second_nack_waits_for_the_round_trip() {
-        let mut records = sent(1000..1001);
-        let at = Time::from_millis;
-        let lookup = |records: &SentRecords, now| records.lookup_for_resend(now, 1000, RTT);
-        assert_eq!(lookup(&records, at(1000 + 89)), Err(Refusal::TooSoon));
-        assert!(lookup(&records, at(1000 + 90)).is_ok());
-        records.resent(at(1090), 1000);
-        assert_eq!(lookup(&records, at(1090 + 89)), Err(Refusal::TooSoon));
-        assert!(lookup(&records, at(1090 + 90)).is_ok());
-
-        // Below 50 ms the margin of 5 ms is what counts; no round-trip time, no waiting.
-        let short = Some(Duration::from_millis(20));
-        assert_eq!(
-            records.lookup_for_resend(at(1090 + 14), 1000, short),
-            Err(Refusal::TooSoon)
-        );
-        assert!(
-            records
-                .lookup_for_resend(at(1090 + 15), 1000, short)
-                .is_ok()
-        );
-        assert!(records.lookup_for_resend(at(1090), 1000, None).is_ok());
-        assert!(
-            records
-                .lookup_for_resend(at(1090), 1000, Some(Duration::from_millis(1)))
-                .is_ok()
-        );
-    }
-
-    #[test]
-    fn a_packet_is_sent_again_ten_times_at_most_t45() {
-        let mut records = sent(1..2);
-        for _ in 0..limits::MAX_RETRANSMISSIONS {
-            assert!(records.lookup_for_resend(Time::FAR, 1, None).is_ok());
-            records.resent(Time::FAR, 1);
-        }
-        assert_eq!(
-            records.lookup_for_resend(Time::FAR, 1, None),
-            Err(Refusal::TooOften)
-        );
-    }
-
-    #[test]
-    fn what_was_never_sent_is_unknown() {
-        assert_eq!(
-            SentRecords::new().lookup_for_resend(Time::FAR, 5, None),
-            Err(Refusal::Unknown)
-        );
-        let mut records = sent([3, 5].into_iter());
-        for unknown in [0, 2, 4, 6, 40_000, 65_535] {
-            assert_eq!(
-                records.lookup_for_resend(Time::FAR, unknown, None),
-                Err(Refusal::Unknown)
-            );
-        }
-        records.clear();
-        assert_eq!(
-            records.lookup_for_resend(Time::FAR, 5, None),
-            Err(Refusal::Unknown)
-        );
-    }
-
-    #[test]
-    fn the_ring_grows_with_the_rate_and_to_its_bound() {
-        assert_eq!(sent(0..10).ring.len(), FIRST_CAPACITY);
-        let mut slow = SentRecords::new();
-        let mut fast = SentRecords::new();
-        for sequence in 0..5000 {
-            slow.record(
-                Time::from_millis(sequence * 33),
-                0,
-                sequence,
-                &rewrite(sequence),
-            );
-            fast.record(Time::ZERO, 0, sequence, &rewrite(sequence));
-        }
-        assert_eq!(slow.ring.len(), FIRST_CAPACITY);
-        assert_eq!(fast.ring.len(), limits::SENT_RECORDS);
-        assert!(fast.lookup_for_resend(Time::ZERO, 5000 - 512, None).is_ok());
-        assert_eq!(
-            fast.lookup_for_resend(Time::ZERO, 5000 - 513, None),
-            Err(Refusal::Unknown)
-        );
-    }
-
-    #[test]
-    fn a_late_packet_does_not_push_out_a_newer_one() {
-        let mut records = SentRecords::new();
-        for sequence in 0..2000 {
-            records.record(Time::ZERO, 0, sequence, &rewrite(sequence));
-        }
-        records.record(Time::ZERO, 0, 1999 - 512, &rewrite(1999 - 512));
-        assert!(records.lookup_for_resend(Time::ZERO, 1999, None).is_ok());
-    }
-
-    #[test]
-    fn probing_starts_with_the_newest_and_skips_holes() {
-        let records = sent([10, 11, 13].into_iter());
-        let order: Vec<u64> = records
-            .newest_first()
-            .map(|resend| resend.rewrite.sequence)
-            .collect();
-        assert_eq!(order, [13, 11, 10]);
-        assert_eq!(SentRecords::new().newest_first().count(), 0);
-    }
-}
+#[path = "sent_tests.rs"]
+mod tests;

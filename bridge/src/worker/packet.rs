@@ -4,6 +4,7 @@ use crate::ids::{EndpointKey, SourceKey};
 use crate::limits::PACKET_BUFFER;
 use crate::media::{Codec, Extension, MediaKind};
 use crate::projection::Payload;
+use crate::projection::sent::Numbers;
 use crate::time::Time;
 use crate::wire::rtp::RtpHeader;
 
@@ -83,6 +84,12 @@ impl MediaPacket {
         }
         self.data
             .get(usize::from(start)..usize::from(start) + usize::from(len))
+    }
+
+    /// The numbers that it came with.
+    #[inline]
+    pub fn numbers(&self) -> Numbers {
+        Numbers::new(self.header.timestamp, self.header.marker, &self.descriptor)
     }
 
     /// Header and payload, in bytes: what counts as its size.
