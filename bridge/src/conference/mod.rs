@@ -26,6 +26,9 @@ mod rtcp;
 mod source;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 use self::source::Source;
 
 /// Timer index that stands for the shard itself.
