@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use causeway_bridge::config::BridgeConfig;
 use causeway_hocon::{Config, Error, Origin};
+use ipnet::IpNet;
 
 pub use load::{Load, LoadMeasurement};
 pub use sources::Sources;
@@ -70,6 +71,7 @@ impl Default for DaemonConfig {
             private_http: Some(HttpServer {
                 host: Some("127.0.0.1".to_owned()),
                 port: 8080,
+                trusted_proxies: Vec::new(),
             }),
             public_http: None,
             websockets: Websockets::default(),
@@ -93,6 +95,8 @@ pub struct HttpServer {
     pub host: Option<String>,
     /// TCP port.
     pub port: u16,
+    /// Networks of reverse proxies, which may hold any number of sockets.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Bridge channels over WebSockets (`videobridge.websockets`, bridge-channel spec §3.1).

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
 use crate::host::DaemonHost;
+use crate::http::Audience;
 use crate::process::DaemonProcess;
 use crate::signals::{Signal, Signals};
 use crate::xmpp::Clients;
@@ -128,11 +129,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
                  videobridge.http-servers.private with a firewall or bind it to 127.0.0.1"
             );
         }
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the private HTTP server ended");
-            }
-        });
+        tokio::spawn(http::serve(listener, app, Audience::Operators));
     }
     if let Some(server) = public {
         let options = websocket::WebSocketOptions {
@@ -146,7 +143,8 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         };
         let app = websocket::router(Arc::clone(&process), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
-        tokio::spawn(http::serve(listener, app));
+        let audience = Audience::Strangers(server.trusted_proxies.clone());
+        tokio::spawn(http::serve(listener, app, audience));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     // An error means that no service manager asked for it.

@@ -186,7 +186,7 @@ fn servers(report: &mut Report, config: &DaemonConfig) {
         ("public", &config.public_http),
     ];
     for (name, server) in servers {
-        let Some(HttpServer { host, port }) = server.clone() else {
+        let Some(HttpServer { host, port, .. }) = server.clone() else {
             report.add(Level::Good, format!("the {name} server is off"));
             continue;
         };
@@ -345,7 +345,11 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = taken.local_addr().expect("bound").port();
         let config = DaemonConfig {
-            private_http: Some(HttpServer { host: None, port }),
+            private_http: Some(HttpServer {
+                host: None,
+                port,
+                trusted_proxies: Vec::new(),
+            }),
             ..DaemonConfig::default()
         };
         let mut report = Report::default();

@@ -1,6 +1,6 @@
-//! The accept loop of the HTTP servers that strangers reach.
+//! The accept loop of the HTTP servers.
 //!
-//! Until a socket has become a websocket nobody knows who is behind it (T55). So it has little time for
+//! Strangers reach the public one. Until a socket has become a websocket nobody knows who is behind it (T55). So it has little time for
 //! its headers and for everything else, the headers are short, and each source address may hold only a
 //! share of the sockets: whoever fills its share takes nothing from others.
 
@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -30,6 +32,8 @@ pub mod limits {
     pub const MAX_HEADERS: usize = 64;
     /// Time for the headers of a request, also for the next one of a kept connection.
     pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The same for operators, whose scrapers keep a connection from one minute to the next.
+    pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(150);
     /// A connection is not kept for further requests beyond this age.
     pub const MAX_AGE: Duration = Duration::from_secs(60);
     /// Sockets in total.
@@ -38,43 +42,80 @@ pub mod limits {
     pub const MAX_SOCKETS_PER_SOURCE: usize = 64;
 }
 
+/// For whom a server is.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// Anybody. These networks are exempt from the share of a source, as loopback addresses always are: there a
+    /// reverse proxy speaks for everybody.
+    Strangers(Vec<IpNet>),
+    /// Programs and people that run the bridge: connections are kept.
+    Operators,
+}
+
+impl Audience {
+    fn header_timeout(&self) -> Duration {
+        match self {
+            Audience::Strangers(_) => limits::HEADER_TIMEOUT,
+            Audience::Operators => limits::OPERATOR_TIMEOUT,
+        }
+    }
+
+    fn max_age(&self) -> Duration {
+        match self {
+            Audience::Strangers(_) => limits::MAX_AGE,
+            Audience::Operators => Duration::MAX,
+        }
+    }
+
+    /// Whether sockets from `ip` are not bounded by the share of a source.
+    fn exempts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let is_proxy = match self {
+            Audience::Strangers(proxies) => proxies.iter().any(|network| network.contains(&ip)),
+            Audience::Operators => false,
+        };
+        is_proxy || ip.is_loopback()
+    }
+}
+
 /// Serves `app` on what `listener` accepts, for ever.
-///
-/// Loopback addresses are exempt from the share of a source: there a reverse proxy speaks for everybody.
-pub async fn serve<L>(mut listener: L, app: Router)
+pub async fn serve<L>(mut listener: L, app: Router, audience: Audience)
 where
     L: Listener<Addr = SocketAddr>,
 {
     let sockets = Arc::new(Sockets::default());
+    let audience = Arc::new(audience);
     loop {
         let (io, peer) = listener.accept().await;
-        let Some(seat) = Sockets::admit(&sockets, peer.ip()) else {
+        let exempt = audience.exempts(peer.ip());
+        let Some(seat) = Sockets::admit(&sockets, peer.ip(), exempt) else {
             tracing::debug!(%peer, "refused a connection: too many open");
             continue;
         };
-        let app = app.clone();
+        let (app, audience) = (app.clone(), Arc::clone(&audience));
         tokio::spawn(async move {
-            converse(io, app).await;
+            converse(io, app, &audience).await;
             drop(seat);
         });
     }
 }
 
 /// Answers the requests of one socket, until it ends or becomes a websocket.
-async fn converse<I>(io: I, app: Router)
+async fn converse<I>(io: I, app: Router, audience: &Audience)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_TIMEOUT)
+        .header_read_timeout(audience.header_timeout())
         .max_headers(limits::MAX_HEADERS)
         .max_buf_size(limits::MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(app))
         .with_upgrades();
     let mut connection = pin!(connection);
     // Errors are the peer's: it left, or was told what is wrong.
-    if timeout(limits::MAX_AGE, connection.as_mut()).await.is_err() {
+    let aged = timeout(audience.max_age(), connection.as_mut()).await;
+    if aged.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(limits::HEADER_TIMEOUT, connection).await;
     }
@@ -105,11 +146,11 @@ impl Sockets {
     }
 
     /// A seat for a socket from `ip`; `None` if all or its share are taken.
-    fn admit(this: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+    fn admit(this: &Arc<Self>, ip: IpAddr, exempt: bool) -> Option<Seat> {
         let source = source(ip);
         let mut counts = this.lock();
         let held = counts.by_source.get(&source).copied().unwrap_or(0);
-        let share_taken = held >= limits::MAX_SOCKETS_PER_SOURCE && !source_is_exempt(ip);
+        let share_taken = held >= limits::MAX_SOCKETS_PER_SOURCE && !exempt;
         if counts.total >= limits::MAX_SOCKETS || share_taken {
             return None;
         }
@@ -118,10 +159,6 @@ impl Sockets {
         let sockets = Arc::clone(this);
         Some(Seat { sockets, source })
     }
-}
-
-fn source_is_exempt(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
 }
 
 /// The place of one socket, free again when dropped.

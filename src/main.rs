@@ -32,6 +32,7 @@ use crate::cli::{Cli, Command, LogFormat};
 use crate::config::Sources;
 use crate::daemon::{DaemonError, Ended};
 use crate::host::DaemonHost;
+use crate::http::Audience;
 use crate::signals::Signals;
 
 #[global_allocator]
@@ -160,7 +161,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     tokio::select! {
-        () = http::serve(listener, app) => {}
+        () = http::serve(listener, app, Audience::Strangers(Vec::new())) => {}
         _ = signals.next() => {}
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
     }

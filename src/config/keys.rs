@@ -10,7 +10,7 @@ use causeway_bridge::config::{
 use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
 
-use super::reader::{Reader, address, addresses, number, period, positive, rate, text};
+use super::reader::{Reader, address, addresses, networks, number, period, positive, rate, text};
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, Xmpp,
     legacy, load, unused, xmpp,
@@ -515,11 +515,16 @@ fn http_server(r: &mut Reader<'_>, name: &str, default: Option<HttpServer>) -> O
         let reason = "TLS on this server is not implemented; remove the key and put a reverse proxy in front";
         r.error(&key("key-store-path"), reason);
     }
+    let trusted_proxies = r.get(&key("trusted-proxies"), networks).unwrap_or_default();
     r.known.extend(["tls-port", "send-server-version"].map(key));
     u16::try_from(port)
         .ok()
         .filter(|&port| port != 0)
-        .map(|port| HttpServer { host, port })
+        .map(|port| HttpServer {
+            host,
+            port,
+            trusted_proxies,
+        })
 }
 
 fn websockets(r: &mut Reader<'_>, websockets: &mut Websockets) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use causeway_bridge::units::Bitrate;
 use causeway_hocon::{Data, Error, Settings, Value};
+use ipnet::IpNet;
 
 use super::{Effective, Warning};
 
@@ -168,6 +169,25 @@ pub(super) fn address(value: &Value, key: &str) -> Result<IpAddr, Error> {
     let text = value.to_text(key)?;
     text.parse()
         .map_err(|_| value.error(key, format!("`{text}` is not an IP address")))
+}
+
+/// A network such as `10.0.0.0/8`, or one address.
+fn network(value: &Value, key: &str) -> Result<IpNet, Error> {
+    let text = value.to_text(key)?;
+    let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+    network.map_err(|_| {
+        value.error(
+            key,
+            format!("`{text}` is neither a network such as 10.0.0.0/8 nor an IP address"),
+        )
+    })
+}
+
+pub(super) fn networks(value: &Value, key: &str) -> Result<Vec<IpNet>, Error> {
+    let items = value.to_list(key)?.into_iter().enumerate();
+    items
+        .map(|(index, item)| network(item, &format!("{key}[{index}]")))
+        .collect()
 }
 
 pub(super) fn addresses(value: &Value, key: &str) -> Result<Vec<IpAddr>, Error> {

@@ -44,7 +44,8 @@ fn nothing_set_gives_the_defaults_of_jitsi_videobridge() {
         config.private_http,
         Some(HttpServer {
             host: Some("127.0.0.1".into()),
-            port: 8080
+            port: 8080,
+            trusted_proxies: Vec::new()
         })
     );
     assert_eq!(config.public_http, None);
@@ -64,7 +65,7 @@ fn a_nested_file_and_a_dotted_file_mean_the_same() {
            ice { udp { port = ${?JVB_PORT} } }
            cc { trust-bwe = false, jvb-last-n = 25, assumed-bandwidth-limit = 10 Mbps, bwe-change-threshold = 10% }
            apis { rest { enabled = true } }
-           http-servers { private { host = 0.0.0.0 }, public { port = 9090 } }
+           http-servers { private { host = 0.0.0.0 }, public { port = 9090, trusted-proxies = [10.0.0.0/8, \"fd00::1\"] } }
            websockets { enabled = true, domain = \"a:443\", domains = [\"b:443\"], tls = true, server-id = jvb-1 }
            health { interval = 300 seconds, timeout = 5 minutes, timeout = 301s }
            load-management { conference-last-n-limits { 30 = 15, 20 = 20 } }
@@ -82,6 +83,7 @@ fn a_nested_file_and_a_dotted_file_mean_the_same() {
          videobridge.apis.rest.enabled = true
          videobridge.http-servers.private.host = \"0.0.0.0\"
          videobridge.http-servers.public.port = 9090
+         videobridge.http-servers.public.trusted-proxies = [\"10.0.0.0/8\", \"fd00::1\"]
          videobridge.websockets.enabled = true
          videobridge.websockets.domains = [\"a:443\", \"b:443\"]
          videobridge.websockets.tls = true
@@ -113,7 +115,11 @@ fn a_nested_file_and_a_dotted_file_mean_the_same() {
         dotted.public_http,
         Some(HttpServer {
             host: None,
-            port: 9090
+            port: 9090,
+            trusted_proxies: vec![
+                "10.0.0.0/8".parse().unwrap(),
+                "fd00::1".parse::<IpAddr>().unwrap().into()
+            ]
         })
     );
     assert_eq!(dotted.health.interval, Duration::from_secs(300));

@@ -6,7 +6,7 @@ use std::io;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -36,9 +36,13 @@ struct Server(mpsc::UnboundedSender<Connection>);
 
 impl Server {
     fn start() -> Server {
+        Server::for_(Audience::Strangers(vec!["192.0.2.0/28".parse().unwrap()]))
+    }
+
+    fn for_(audience: Audience) -> Server {
         let (connections, accepted) = mpsc::unbounded_channel();
         let app = Router::new().route("/", get(|| async { "welcome" }));
-        tokio::spawn(serve(Pipes(accepted), app));
+        tokio::spawn(serve(Pipes(accepted), app, audience));
         Server(connections)
     }
 
@@ -152,4 +156,49 @@ fn a_source_is_a_slash_24_or_a_slash_56() {
     assert_eq!(of("198.51.100.77"), "198.51.100.0");
     assert_eq!(of("::ffff:198.51.100.77"), "198.51.100.0");
     assert_eq!(of("2001:db8:1:2ff:3::4"), "2001:db8:1:200::");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t55_configured_proxies_are_exempt_from_the_share_of_a_source() {
+    let server = Server::start();
+    let held = |from: &str, count: usize| -> Vec<DuplexStream> {
+        (0..count).map(|_| server.connect(from)).collect()
+    };
+    let _proxy = held("192.0.2.3", 2 * limits::MAX_SOCKETS_PER_SOURCE);
+    assert!(server.welcomes("192.0.2.4").await);
+    // Beside the proxies' network, but in the same /24.
+    let _stranger = held("192.0.2.200", limits::MAX_SOCKETS_PER_SOURCE);
+    assert!(!server.welcomes("192.0.2.201").await);
+    assert!(server.welcomes("192.0.2.5").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t55_a_scraper_keeps_its_connection_and_a_stranger_does_not() {
+    for (audience, kept) in [
+        (Audience::Operators, true),
+        (Audience::Strangers(Vec::new()), false),
+    ] {
+        let server = Server::for_(audience);
+        let mut client = server.connect("198.51.100.1");
+        let mut answer = vec![0; 1024];
+        for scrape in 0..5 {
+            let asked = client.write_all(REQUEST).await.is_ok();
+            let length = if asked {
+                client.read(&mut answer).await.unwrap_or(0)
+            } else {
+                0
+            };
+            assert_eq!(length > 0, kept || scrape == 0, "{scrape}");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+    // Even operators do not fill the server with sockets that say nothing.
+    let server = Server::for_(Audience::Operators);
+    let silent: Vec<_> = (0..limits::MAX_SOCKETS)
+        .map(|_| server.connect("127.0.0.1"))
+        .collect();
+    assert!(!server.welcomes("127.0.0.1").await);
+    tokio::time::sleep(limits::OPERATOR_TIMEOUT + Duration::from_secs(1)).await;
+    assert!(server.welcomes("127.0.0.1").await);
+    drop(silent);
 }
