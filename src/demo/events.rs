@@ -10,12 +10,13 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use causeway_bridge::ids::EndpointId;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::Demo;
 use super::error::ApiError;
-use super::limits::{EVENT_IDLE_TIMEOUT, EVENT_WRITE_TIMEOUT, MAX_EVENT_MESSAGE};
+use super::limits::{EVENT_IDLE_TIMEOUT, EVENT_WRITE_TIMEOUT, MAX_EVENT_MESSAGE, SEAT_GRACE};
 use super::names::RoomName;
 use super::rooms::Who;
 
@@ -58,7 +59,15 @@ struct Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.demo.rooms().unsubscribe(&self.who);
+        let absence = self.demo.rooms().unsubscribe(&self.who);
+        // Without a runtime the process is ending.
+        if let (Some(absence), Ok(runtime)) = (absence, Handle::try_current()) {
+            let (demo, who) = (self.demo.clone(), self.who.clone());
+            runtime.spawn(async move {
+                sleep(SEAT_GRACE).await;
+                demo.rooms().vacate(&*demo.0.sfu, &who, absence);
+            });
+        }
     }
 }
 

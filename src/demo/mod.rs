@@ -75,6 +75,8 @@ pub mod limits {
     pub const EVENT_PING_INTERVAL: Duration = Duration::from_secs(15);
     /// An event socket from which nothing came for this long is closed (T60).
     pub const EVENT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+    /// A participant whose last event socket closed keeps its place for so long.
+    pub const SEAT_GRACE: Duration = Duration::from_secs(15);
     /// A page that does not read for this long loses its event socket (T60).
     pub const EVENT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 }

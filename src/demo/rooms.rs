@@ -47,7 +47,13 @@ struct Participant {
     state: State,
     /// Event sockets that are open.
     sockets: usize,
+    /// How often it opened one.
+    visits: u64,
 }
+
+/// A participant without an event socket, see [`Rooms::vacate`].
+#[derive(Clone, Copy, Debug)]
+pub struct Absence(u64);
 
 /// What a new participant gets.
 pub struct Joined {
@@ -123,6 +129,7 @@ impl Rooms {
                 name: display_name,
                 state,
                 sockets: 0,
+                visits: 0,
             },
         );
         room.publish();
@@ -223,19 +230,34 @@ impl Rooms {
             ));
         }
         participant.sockets += 1;
+        participant.visits += 1;
         Ok(roster)
     }
 
-    /// An event socket is closed.
-    pub fn unsubscribe(&mut self, who: &Who) {
-        let participant = self
-            .rooms
-            .get_mut(&who.room)
-            .and_then(|room| room.participants.get_mut(&who.endpoint))
-            .filter(|participant| same_secret(&participant.token, &who.token));
-        if let Some(participant) = participant {
-            participant.sockets = participant.sockets.saturating_sub(1);
+    /// An event socket is closed. If it was the participant's last one, [`Rooms::vacate`] is to be called
+    /// when there was time enough to open another.
+    pub fn unsubscribe(&mut self, who: &Who) -> Option<Absence> {
+        let participant = self.participant(who)?;
+        participant.sockets = participant.sockets.saturating_sub(1);
+        (participant.sockets == 0).then_some(Absence(participant.visits))
+    }
+
+    /// Ends a participant that was absent all the time since [`Rooms::unsubscribe`]: its page is gone without
+    /// a word.
+    pub fn vacate(&mut self, sfu: &dyn Sfu, who: &Who, absence: Absence) {
+        let participant = self.participant(who);
+        if participant.is_some_and(|it| it.sockets == 0 && it.visits == absence.0) {
+            // It is a member, so it can leave.
+            let _ = self.leave(sfu, who);
         }
+    }
+
+    fn participant(&mut self, who: &Who) -> Option<&mut Participant> {
+        self.rooms
+            .get_mut(&who.room)?
+            .participants
+            .get_mut(&who.endpoint)
+            .filter(|participant| same_secret(&participant.token, &who.token))
     }
 
     /// Whether the participant is still in its room.

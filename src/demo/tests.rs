@@ -572,3 +572,34 @@ async fn every_script_that_a_script_imports_is_served() {
     }
     assert!(seen.len() >= 8, "only {seen:?}");
 }
+
+#[tokio::test]
+async fn a_page_that_dies_leaves_the_room_and_one_that_comes_back_in_time_does_not() {
+    let world = World::new().await;
+    let [ada, ben] = [world.join("r", "Ada").await, world.join("r", "Ben").await];
+    let first = world.events(&ada).await.unwrap();
+    let _ben = world.events(&ben).await.unwrap();
+    tokio::time::pause();
+
+    // Ada's connection breaks and she opens another: time enough for the old one's grace to end.
+    drop(first);
+    let second = world.events(&ada).await.unwrap();
+    for _ in 0..20 {
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.demo.participants(), 2);
+
+    // Her browser dies.
+    drop(second);
+    while world.demo.participants() == 2 {
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.demo.participants(), 1);
+    let notes = world.sfu.take_notes();
+    assert!(
+        notes.iter().any(|note| note.starts_with("expire endpoint")),
+        "{notes:?}"
+    );
+}
