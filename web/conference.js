@@ -77,9 +77,12 @@ export class Conference extends EventTarget {
 
     // ---- joining and leaving -------------------------------------------------------------------------
 
-    /** Joins. `choices`: camera and microphone are a device id, "" (any), "test" or "off". */
-    async join({ room, name, camera = '', microphone = '', screen = '', codec = '' }) {
-        Object.assign(this.#choices, { camera, microphone, screen, codec });
+    /**
+     * Joins. Camera and microphone are a device id, "" (any), "test" or "off"; `codec` is the preferred video codec;
+     * with the channel "websocket" no data channel is tried.
+     */
+    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', channel = '' }) {
+        Object.assign(this.#choices, { camera, microphone, screen, codec, channel });
         this.#wanted = { camera: camera !== 'off', microphone: microphone !== 'off' };
         this.room = room;
         this.name = name;
@@ -119,7 +122,8 @@ export class Conference extends EventTarget {
         const formats = this.#choices.codec
             ? preferCodec(reply.formats, this.#choices.codec)
             : reply.formats;
-        const session = new Session({ ...reply, formats }, signaling, {
+        const dataChannel = reply.dataChannel && !(this.#choices.channel === 'websocket' && reply.webSocket);
+        const session = new Session({ ...reply, formats, dataChannel }, signaling, {
             microphone: this.#open.microphone?.track ?? null,
             camera: this.#open.camera?.track ?? null,
         });

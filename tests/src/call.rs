@@ -53,13 +53,13 @@ impl Call {
         self.join_with(name, "")
     }
 
-    /// As [`Call::join`], with a video codec to send.
+    /// As [`Call::join`], with wishes as [`Participant::join`] knows them.
     ///
     /// # Panics
     ///
     /// Panics if they do not get in.
     #[track_caller]
-    pub fn join_with(&self, name: &'static str, codec: &str) -> Participant {
-        Participant::join(self.driver.open(), self.daemon.url(), ROOM, name, codec)
+    pub fn join_with(&self, name: &'static str, wishes: &str) -> Participant {
+        Participant::join(self.driver.open(), self.daemon.url(), ROOM, name, wishes)
     }
 }

@@ -18,11 +18,14 @@ const FLOWING: f64 = 48_000.0;
 #[derive(Debug)]
 pub struct Participant {
     name: &'static str,
+    /// The bridge channel that it is to have.
+    channel: &'static str,
     session: Session,
 }
 
 impl Participant {
-    /// Opens the demo page and joins the room, with this video codec preferred if one is named.
+    /// Opens the demo page and joins the room, with these wishes as in the query of its address: `codec=vp9` prefers that
+    /// codec, `channel=websocket` does without a data channel.
     ///
     /// The camera is the browser's stand-in, which costs less than the page's test picture; the microphone
     /// is the page's test tone, which pauses, so that the dominant speaker changes.
@@ -31,12 +34,21 @@ impl Participant {
         demo: &str,
         room: &str,
         name: &'static str,
-        codec: &str,
+        wishes: &str,
     ) -> Participant {
         session.go_to(&format!(
-            "{demo}/?room={room}&name={name}&join=1&microphone=test&screen=test&codec={codec}"
+            "{demo}/?room={room}&name={name}&join=1&microphone=test&screen=test&{wishes}"
         ));
-        let participant = Participant { name, session };
+        let channel = if wishes.contains("channel=websocket") {
+            "websocket"
+        } else {
+            "data channel"
+        };
+        let participant = Participant {
+            name,
+            channel,
+            session,
+        };
         participant.is_connected();
         participant
     }
@@ -137,7 +149,7 @@ impl Participant {
             &what,
             SOON,
             || self.state(),
-            |state| state["connection"] == "connected" && state["channel"] == "data channel",
+            |state| state["connection"] == "connected" && state["channel"] == self.channel,
         );
     }
 

@@ -110,7 +110,8 @@ fn pictures_come_in_h264_and_follow_the_stage() {
 
 fn meet_with_codec(codec: &str, name: &str) {
     let call = Call::start(ANY_PORT);
-    let (anna, bo) = (call.join_with("anna", codec), call.join_with("bo", codec));
+    let codec = format!("codec={codec}");
+    let (anna, bo) = (call.join_with("anna", &codec), call.join_with("bo", &codec));
     all_meet(&[&anna, &bo]);
     assert!(
         codec_of(&anna, &bo).contains(name),
@@ -124,6 +125,22 @@ fn meet_with_codec(codec: &str, name: &str) {
     anna.show_tiles();
     anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
     anna.sees(&bo);
+}
+
+#[test]
+fn a_websocket_serves_where_a_data_channel_does_not_open() {
+    let call = Call::start(ANY_PORT);
+    let anna = call.join_with("anna", "channel=websocket");
+    let bo = call.join("bo");
+    all_meet(&[&anna, &bo]);
+
+    // What one wants and what one is sent both pass through it.
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+    anna.show_tiles();
+    anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
+    anna.sees(&bo);
+    bo.sees(&anna);
 }
 
 #[test]
@@ -170,7 +187,7 @@ fn a_browser_that_dies_is_shown_as_lost_and_then_removed() {
     anna.sees(&bo);
     eventually(
         "clara is removed",
-        5 * SOON,
+        2 * SOON,
         || anna.state()["participants"].clone(),
         |people| people.as_array().map(Vec::len) == Some(2),
     );
