@@ -421,7 +421,7 @@ async fn what_is_no_upgrade_is_405_and_a_double_slash_400() {
 
 /// T58.
 #[tokio::test(start_paused = true)]
-async fn whoever_tries_passwords_of_one_endpoint_has_to_wait() {
+async fn t58_whoever_tries_passwords_of_one_endpoint_has_to_wait() {
     let world = World::new();
     let wrong = format!("/colibri-ws/srv1/{}/A?pwd=wrong", world.local_id());
     let start = Instant::now();
@@ -577,7 +577,7 @@ async fn case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_la
 
 /// T56: what is far too long is refused from its header on, in one frame or in many.
 #[tokio::test(start_paused = true)]
-async fn an_endless_message_is_refused_without_reading_it() {
+async fn t56_an_endless_message_is_refused_without_reading_it() {
     let world = World::new();
     let mut a = world.connect(world.a).await;
     // A final text frame of 2^62 bytes: header and mask only.
@@ -633,7 +633,7 @@ async fn case_25_invalid_utf_8_closes_with_1007() {
 
 /// T56.
 #[tokio::test(start_paused = true)]
-async fn frames_without_mask_and_floods_of_control_frames_end_the_socket() {
+async fn t56_frames_without_mask_and_floods_of_control_frames_end_the_socket() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client
@@ -680,7 +680,7 @@ async fn case_20_a_silent_client_that_answers_pings_stays() {
 
 /// T60: a peer that is gone without a word is noticed, whether pings are sent or not.
 #[tokio::test(start_paused = true)]
-async fn case_21_a_client_from_which_nothing_comes_is_closed_after_60_s() {
+async fn case_21_t60_a_client_from_which_nothing_comes_is_closed_after_60_s() {
     for send_pings in [true, false] {
         let world = World::with(BridgeConfig::default(), |options| {
             options.send_pings = send_pings
@@ -733,7 +733,7 @@ async fn a_lively_conversation_needs_no_pings() {
 
 /// T60: texts for a client that does not read take bounded memory and nobody's time.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_is_closed_with_1013() {
+async fn t60_a_client_that_does_not_read_is_closed_with_1013() {
     let world = World::new();
     let mut slow = world.connect(world.a).await;
     let mut other = world.connect(world.b).await;
@@ -769,7 +769,7 @@ async fn a_client_that_reads_gets_any_amount() {
 
 /// A socket in the middle of a write that does not progress still obeys.
 #[tokio::test(start_paused = true)]
-async fn a_stuck_socket_is_let_go() {
+async fn t60_a_stuck_socket_is_let_go() {
     let world = World::new();
     let stuck = world.connect(world.a).await;
     let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(60 << 10)).into();

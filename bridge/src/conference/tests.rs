@@ -616,3 +616,51 @@ fn media_plane_case_120_a_receiver_that_is_gone_takes_nothing_from_the_others() 
     assert!(to_gone < 3_500, "{to_gone}");
     assert!(room.worker.egress().is_empty());
 }
+
+/// A packet with the SSRC and payload type of a source, and nothing else that is right.
+fn forged(ssrc: u32, sequence: u16) -> Vec<u8> {
+    let header = HeaderBuilder {
+        marker: false,
+        payload_type: VP8,
+        sequence,
+        timestamp: 7,
+        ssrc,
+    };
+    let mut packet = vec![0x66; 200];
+    header.write(&mut packet, &[]).expect("room");
+    packet
+}
+
+#[test]
+fn t25_forged_packets_cost_a_call_nothing() {
+    let mut room = Room::new();
+    let [sender, receiver] = [0; 2].map(|_| room.join(Joining::default()));
+    let (_, video) = room.announce(sender);
+    room.send_video(sender, video, 1, true);
+    assert_eq!(room.rtp(receiver).len(), 1);
+    let path = room.clients[sender].path;
+    // Fifty thousand a second: some anywhere, some just where the next packets belong.
+    let (mut number, mut last) = (0u16, None);
+    for sequence in 2..1_000 {
+        room.wait(Duration::from_millis(2));
+        for ahead in 0..100 {
+            number = number.wrapping_add(12_347);
+            let guess = if ahead % 2 == 0 {
+                number
+            } else {
+                sequence + ahead
+            };
+            let datagram = forged(video, guess);
+            room.worker.handle_datagram(room.now, path, &datagram);
+        }
+        room.send_video(sender, video, sequence, false);
+        let sent = room.rtp(receiver);
+        assert_eq!(sent.len(), 1, "packet {sequence}");
+        let number = sent[0].0.sequence;
+        assert!(last.is_none_or(|last: u16| number == last.wrapping_add(1)));
+        last = Some(number);
+    }
+    let refused = room.count(Counter::DropSrtpAuth);
+    let replays = room.count(Counter::DropSrtpReplay);
+    assert_eq!(refused + replays, 998 * 100);
+}

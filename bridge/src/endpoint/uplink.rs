@@ -90,7 +90,7 @@ pub(crate) struct Uplink {
     pub twcc_media_ssrc: u32,
 }
 
-/// How many failures per second are looked at before unknown headers are refused without crypto (T25).
+/// How many failures per second there may be before unexpected headers are refused without crypto (T25).
 #[derive(Debug, Default)]
 struct AuthFailures {
     second: u64,
@@ -106,7 +106,8 @@ impl AuthFailures {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Over the limit: in nine of ten 100 ms slices packets are dropped by header.
+    /// Over the limit: in nine of ten 100 ms slices unexpected packets are dropped by header. Those that could be the
+    /// endpoint's own pass on to authentication, so that forged packets never cost it one.
     fn blocks(&self, now: Time) -> bool {
         self.count > limits::AUTH_FAILURES_PER_SECOND
             && now.as_millis() / 1000 == self.second
@@ -250,7 +251,7 @@ impl Uplink {
             cx.count(Counter::DropRtpSsrc);
             return None;
         }
-        if self.auth_failures.blocks(now) {
+        if self.auth_failures.blocks(now) && !srtp.is_expected(&header) {
             cx.count(Counter::DropSrtpAuth);
             return None;
         }

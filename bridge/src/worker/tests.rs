@@ -451,3 +451,65 @@ fn an_answer_to_an_agent_that_is_gone_reaches_nobody() {
     scene.workers[1].handle_command(now, Command::RemoveConference(ConferenceKey(1)));
     assert!(scene.workers[1].agents.is_empty());
 }
+
+#[test]
+fn t11_a_flood_at_one_worker_reaches_no_other_and_fills_no_more_than_a_ring() {
+    let mut scene = Scene::new(1);
+    let check = scene.check(0, &scene.credentials[0].password.clone());
+    scene.deliver(1, CLIENT, &check);
+    let media = [0x80, 100, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 9, 9, 9, 9];
+    // From addresses that nobody knows: nothing is handed over, whatever it looks like.
+    let unknown_ufrag = {
+        let mut other = Scene::new(2);
+        other.credentials.reverse();
+        other.check(0, "whatever-it-is-it-is-wrong")
+    };
+    for _ in 0..10_000 {
+        for datagram in [&media[..], &CLIENT_HELLO, &unknown_ufrag[..20]] {
+            scene.workers[0].handle_datagram(scene.now, path(STRANGER), datagram);
+        }
+    }
+    assert!(scene.workers[0].outputs().rings.is_empty());
+    // From an address that the other worker knows, or with its ufrag: the ring's length, and the rest is counted.
+    let flood = crate::limits::WORKER_RING + 1_000;
+    for _ in 0..flood {
+        scene.workers[0].handle_datagram(scene.now, path(CLIENT), &media);
+    }
+    assert_eq!(
+        scene.workers[0].outputs().rings.len(),
+        crate::limits::WORKER_RING
+    );
+    assert_eq!(scene.count(0, Counter::DropRingFull), 1_000);
+    assert_eq!(scene.count(0, Counter::HandedOver), flood as u64 - 1_000);
+    scene.settle();
+    assert!(scene.count(1, Counter::DropNoKeys) > 0, "it arrived there");
+}
+
+#[test]
+fn t14_addresses_that_collide_under_one_seed_do_not_under_another() {
+    const BUCKETS: u64 = 256;
+    let known = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let colliding: Vec<Path> = (0..1u32 << 20)
+        .map(|number| Path {
+            socket: SocketId(0),
+            remote: SocketAddr::from((number.to_be_bytes(), 5_000)),
+        })
+        .filter(|path| known.hash_one(path).is_multiple_of(BUCKETS))
+        .collect();
+    assert!(colliding.len() > 3_000, "{}", colliding.len());
+    let scene = Scene::new(0);
+    for worker in &scene.workers {
+        let mut buckets = [0; BUCKETS as usize];
+        for path in &colliding {
+            buckets[(worker.routes.hasher().hash_one(path) % BUCKETS) as usize] += 1;
+        }
+        let longest = buckets.into_iter().max();
+        assert!(longest < Some(64), "{longest:?}");
+    }
+    let [first, second] = [0, 1].map(|worker| scene.workers[worker].routes.hasher());
+    assert_ne!(
+        first.hash_one(path(CLIENT)),
+        second.hash_one(path(CLIENT)),
+        "every table has its own key"
+    );
+}

@@ -121,6 +121,17 @@ impl Inbound {
         self.ssrcs.iter().position(|allowed| *allowed == ssrc)
     }
 
+    /// Whether a packet's sequence number is near those that its SSRC sent last: as near as the replay window
+    /// is long, before or behind. Costs no cryptography (T25).
+    pub fn is_expected(&self, header: &RtpHeader) -> bool {
+        let stream = self.slot(header.ssrc).and_then(|at| self.streams.get(at));
+        let Some(highest) = stream.and_then(|stream| stream.window.highest()) else {
+            return true;
+        };
+        let distance = header.sequence.wrapping_sub(highest as u16) as i16;
+        usize::from(distance.unsigned_abs()) < RTP_REPLAY_WINDOW
+    }
+
     /// Opens an SRTP packet: header as parsed from `datagram`, plaintext into the front of `out`.
     ///
     /// The index is guessed from the sequence number (RFC 3711 §3.3.1). If that fails, one failure in

@@ -42,7 +42,7 @@ fn check(lengths: &[usize]) {
 }
 
 #[test]
-fn every_engine_gives_the_same_bits_at_every_length_around_a_block() {
+fn t32_every_engine_gives_the_same_bits_at_every_length_around_a_block() {
     for length in (0..200).chain([1_187, 1_200, 1_460]) {
         check(&[length; MAX_LANES]);
     }
@@ -57,7 +57,7 @@ fn every_engine_takes_any_number_of_messages() {
 
 proptest! {
     #[test]
-    fn lanes_of_different_lengths_do_not_disturb_each_other(
+    fn t32_lanes_of_different_lengths_do_not_disturb_each_other(
         lengths in proptest::collection::vec(0usize..1_500, 1..40),
     ) {
         check(&lengths);
