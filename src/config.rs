@@ -56,6 +56,8 @@ pub struct DaemonConfig {
     pub stats: Stats,
     /// How load is measured.
     pub load: Load,
+    /// What is told to others as version (`videobridge.version.as`): Jicofo puts only bridges with equal versions into one conference.
+    pub version: String,
     /// Added to the version for matching bridges of one release (`videobridge.version.release`).
     pub release: Option<String>,
     /// How much logs say about clients.
@@ -82,6 +84,7 @@ impl Default for DaemonConfig {
             initial_drain_mode: false,
             stats: Stats::default(),
             load: Load::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             release: None,
             logs: Logs::default(),
         }

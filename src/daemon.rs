@@ -104,6 +104,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         debug_enabled: config.rest.debug,
         metrics_enabled: config.rest.prometheus,
         rtcstats_enabled: config.rest.rtcstats,
+        version: config.version.clone(),
         release: config.release.clone(),
         ..RestOptions::default()
     };
@@ -112,7 +113,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         Arc::clone(&process),
         handler.clone(),
         &config.xmpp,
-        env!("CARGO_PKG_VERSION"),
+        &config.version,
         config.release.as_deref(),
     );
     process.set_xmpp(Arc::clone(&xmpp));

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_bridge::config::{
-    AllocationConfig, AudioConfig, BridgeConfig, EstimatorConfig, IceConfig, LivenessConfig,
-    TransportConfig,
+    AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, TransportConfig,
 };
 use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
@@ -55,7 +54,7 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     // Presence has a default of its own: what the interval of statistics is in the reference configuration.
     xmpp::read(r, &mut config.xmpp, Xmpp::default().presence_interval);
     daemon(r, &mut config);
-    channel(r, &mut config.bridge, config.release.as_deref());
+    channel(r, &mut config);
 
     load::read(r, &mut config.load);
 
@@ -652,10 +651,22 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
         &mut config.stats.interval,
         period,
     );
+    r.set("videobridge.version.as", &mut config.version, version);
     config.release = r.get("videobridge.version.release", text);
 }
 
-fn channel(r: &mut Reader<'_>, bridge: &mut BridgeConfig, release: Option<&str>) {
+/// What others compare letter by letter, and show.
+fn version(value: &Value, key: &str) -> Result<String, Error> {
+    let version = text(value, key)?;
+    let plain = |letter: char| letter.is_ascii_graphic();
+    if version.is_empty() || version.len() > 64 || !version.chars().all(plain) {
+        return Err(value.error(key, "must be 1 to 64 ASCII characters without spaces"));
+    }
+    Ok(version)
+}
+
+fn channel(r: &mut Reader<'_>, config: &mut DaemonConfig) {
+    let bridge = &mut config.bridge;
     let channel = &mut bridge.channel;
     r.set(
         "videobridge.connection-stats.enabled",
@@ -674,10 +685,10 @@ fn channel(r: &mut Reader<'_>, bridge: &mut BridgeConfig, release: Option<&str>)
         number(0, i64::from(i32::MAX)),
     );
     if r.get("videobridge.version.announce", Value::to_bool) == Some(true) {
-        let version = env!("CARGO_PKG_VERSION");
-        channel.announce_version = Some(match release {
+        let version = &config.version;
+        channel.announce_version = Some(match &config.release {
             Some(release) => format!("{version}-{release}"),
-            None => version.to_owned(),
+            None => version.clone(),
         });
     }
 }

@@ -462,3 +462,16 @@ fn stun_servers_need_a_port() {
     let error = refused("ice4j.harvest.mapping.stun.addresses = [\"stun.example.org\"]");
     assert!(error.contains("is not host:port"), "{error}");
 }
+
+#[test]
+fn a_bridge_can_announce_the_version_of_those_that_it_joins() {
+    let config =
+        accepted("videobridge.version { as = 2.3-299-gabc, release = 42, announce = true }");
+    assert_eq!(config.version, "2.3-299-gabc");
+    assert_eq!(config.release.as_deref(), Some("42"));
+    let announced = config.bridge.channel.announce_version;
+    assert_eq!(announced.as_deref(), Some("2.3-299-gabc-42"));
+    assert_eq!(accepted("").version, env!("CARGO_PKG_VERSION"));
+    let error = refused("videobridge.version.as = \"two words\"");
+    assert!(error.contains("videobridge.version.as"), "{error}");
+}
