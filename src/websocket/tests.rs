@@ -374,7 +374,7 @@ async fn case_13_there_are_no_relays_to_connect_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_compression_and_subprotocols_are_not_negotiated() {
+async fn case_14_t57_compression_and_subprotocols_are_not_negotiated() {
     let world = World::new();
     let mut request = format!("ws://bridge{}", world.path(world.a))
         .into_client_request()

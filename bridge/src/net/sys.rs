@@ -539,6 +539,64 @@ mod tests {
         received
     }
 
+    fn path_mtu_mode(socket: &UdpSocket, ipv6: bool) -> libc::c_int {
+        let (level, option) = if ipv6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
+        };
+        let mut value: libc::c_int = -1;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `value`.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                (&raw mut value).cast(),
+                &raw mut len,
+            )
+        };
+        assert_eq!(result, 0);
+        value
+    }
+
+    #[test]
+    fn t12_icmp_neither_changes_what_is_sent_nor_ends_a_socket() {
+        for ipv6 in [false, true] {
+            let (socket, peer) = (loopback(ipv6), loopback(ipv6));
+            ignore_path_mtu(&socket, ipv6).expect("the kernel has it");
+            let omit = if ipv6 {
+                libc::IPV6_PMTUDISC_OMIT
+            } else {
+                libc::IP_PMTUDISC_OMIT
+            };
+            assert_eq!(path_mtu_mode(&socket, ipv6), omit);
+
+            // Nobody is there: the kernel answers each datagram with "port unreachable".
+            let gone = loopback(ipv6).local_addr().expect("bound");
+            let there = peer.local_addr().expect("bound");
+            let mut batch = ReceiveBatch::new(false);
+            for _ in 0..100 {
+                let mut egress = Egress::new();
+                for remote in [gone, there] {
+                    let path = Path {
+                        socket: SocketId(0),
+                        remote,
+                    };
+                    assert!(egress.push(path, b"media", &mut ChainHint::default()));
+                }
+                let sent = SendBatch::new().send(&socket, SocketId(0), &egress, false);
+                assert_eq!((sent.datagrams, sent.refused), (2, 0));
+                // No error makes the socket look ready for ever.
+                assert!(!batch.receive(&socket, |_, _| ()).expect("no error"));
+            }
+            let mut arrived = 0;
+            while batch.receive(&peer, |_, _| arrived += 1).expect("receives") {}
+            assert_eq!(arrived, 100);
+        }
+    }
+
     const SIZES: [usize; 9] = [1_200, 1_200, 1_200, 700, 1_200, 100, 100, 1_300, 1];
 
     #[test]

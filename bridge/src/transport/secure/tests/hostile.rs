@@ -255,6 +255,71 @@ fn t17_a_wrong_leaf_before_the_right_certificate_gets_nothing() {
     assert!(said(&mut server).keys.is_none());
 }
 
+/// A peer whose signaling names whatever certificate it shows: the engine reads that, and it must not matter what
+/// is in it.
+#[test]
+fn t19_no_certificate_whatever_is_in_it_gets_keys_or_does_harm() {
+    let prefixed = |bytes: &[u8]| {
+        let mut out = (bytes.len() as u32).to_be_bytes()[1..].to_vec();
+        out.extend_from_slice(bytes);
+        out
+    };
+    let mut random = Random::from_seed(19);
+    let genuine = THEIRS.der().to_vec();
+    let mutants = (0..500).map(|_| {
+        let mut der = genuine.clone();
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(der.len() as u64) as usize;
+            der[at] = random.u32() as u8;
+        }
+        if random.below(4) == 0 {
+            der.truncate(random.below(der.len() as u64) as usize);
+        }
+        vec![der]
+    });
+    let oversized = [
+        vec![[&genuine[..], &[0; 9_000]].concat()],
+        vec![genuine.clone(); limits::MAX_CERTIFICATE_CHAIN + 1],
+        vec![vec![]],
+        vec![],
+    ];
+    let control = std::iter::once(vec![genuine.clone()]);
+    for chain in control.chain(mutants).chain(oversized) {
+        let leaf = chain.first().cloned().unwrap_or_default();
+        let (mut client, mut server) = Setting {
+            client_signals: vec![Fingerprint::sha256(&leaf)],
+            ..Setting::default()
+        }
+        .pair();
+        let list: Vec<u8> = chain.iter().flat_map(|der| prefixed(der)).collect();
+        let body = prefixed(&list);
+        let mut now = START;
+        while server.poll_timeout().is_some() && !server.is_connected() {
+            while let Some(datagram) = client.poll_transmit() {
+                for record in records(&datagram) {
+                    if kinds(record.bytes).contains(&message::CERTIFICATE) {
+                        let shown =
+                            handshake_datagram(message::CERTIFICATE, 2, record.sequence, &body);
+                        server.handle_datagram(now, &shown);
+                    } else {
+                        server.handle_datagram(now, record.bytes);
+                    }
+                }
+            }
+            while let Some(datagram) = server.poll_transmit() {
+                client.handle_datagram(now, &datagram);
+            }
+            now += Duration::from_millis(50);
+            client.handle_timeout(now);
+            server.handle_timeout(now);
+        }
+        let said = said(&mut server);
+        // The genuine one shows that all the others were read, too.
+        assert_eq!(said.keys.is_some(), chain == [genuine.clone()]);
+        assert_eq!(server.take_panics(), 0);
+    }
+}
+
 #[test]
 fn t18_explicit_nonces_are_epoch_and_sequence_and_never_repeat() {
     let (mut client, mut server) = Setting::default().pair();
