@@ -12,12 +12,14 @@
 //! - Pings are sent when a direction was silent, and only received frames count against the idle timeout: a
 //!   peer that is gone without a word is noticed (T60). A message in fragments counts when it is complete, so a
 //!   message that never ends ends the socket.
-//! - More than 20 pings and pongs in a second close with 1008 (T56), a full send queue closes with 1013.
+//! - More than 20 pings and pongs in a second, and more than 1,024 frames in a message, close with 1008 (T56); a full
+//!   send queue closes with 1013.
 //!
 //! The password stands in the query of the URL; the query is never logged (T58).
 
 mod connection;
 mod failures;
+mod frames;
 mod registry;
 mod target;
 
@@ -29,16 +31,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection as Rejection;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
 use self::connection::Connection;
 use self::failures::Failures;
+use self::frames::Counted;
 pub use self::registry::WebSockets;
 use self::target::{Peer, Refusal, Target};
 
@@ -90,6 +97,9 @@ impl Default for WebSocketOptions {
     }
 }
 
+/// An accepted websocket.
+type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
+
 /// What serves the requests.
 struct Server<A> {
     access: Arc<A>,
@@ -123,23 +133,20 @@ pub fn router<A: ControlAccess>(
 /// Accepts or refuses one request (§3.4).
 async fn accept<A: ControlAccess>(
     State(server): State<Arc<Server<A>>>,
-    uri: Uri,
-    upgrade: Result<WebSocketUpgrade, Rejection>,
+    mut request: Request,
 ) -> Response {
-    if uri.path().contains("//") {
+    if request.uri().path().contains("//") {
         return StatusCode::BAD_REQUEST.into_response();
     }
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(
-            Rejection::MethodNotGet(_)
-            | Rejection::MethodNotConnect(_)
-            | Rejection::InvalidConnectionHeader(_)
-            | Rejection::InvalidUpgradeHeader(_),
-        ) => return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response(),
-        Err(rejection) => return rejection.into_response(),
+    let accept_key = match handshake(request.method(), request.headers()) {
+        Ok(accept_key) => accept_key,
+        Err(refusal) => return refusal,
     };
-    let target = match Target::parse(&uri, &server.options.server_id) {
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        // Only HTTP/1.1 connections can become websockets here.
+        return StatusCode::UPGRADE_REQUIRED.into_response();
+    };
+    let target = match Target::parse(request.uri(), &server.options.server_id) {
         Ok(target) => target,
         Err(refusal) => return refuse(&refusal),
     };
@@ -154,30 +161,70 @@ async fn accept<A: ControlAccess>(
         }
         return refuse(&Refusal::AuthenticationFailed);
     }
-    upgrade
-        .max_message_size(limits::MAX_READ)
-        .max_frame_size(limits::MAX_READ)
-        .read_buffer_size(limits::READ_BUFFER)
-        .write_buffer_size(0)
-        .on_upgrade(async move |socket| {
-            // Only a socket that exists may replace another one, so it is registered here.
-            let opened = server.access.with_control(|control, now| {
-                let key = target.authorise(control)?;
-                let registration = server.sockets.open(key);
-                control.websocket_opened(now, key);
-                Some(registration)
-            });
-            let connection = Connection {
-                access: &*server.access,
-                sockets: &server.sockets,
-                options: &server.options,
-            };
-            match opened {
-                Some(registration) => connection.run(socket, registration).await,
-                // The endpoint ended while the upgrade was under way.
-                None => connection::dismiss(socket, 1001, "endpoint closed").await,
-            }
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else {
+            // The client went before the answer reached it.
+            return;
+        };
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(limits::MAX_READ))
+            .max_frame_size(Some(limits::MAX_READ))
+            .read_buffer_size(limits::READ_BUFFER)
+            .write_buffer_size(0);
+        let stream = Counted::new(TokioIo::new(upgraded));
+        let socket: Socket =
+            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        // Only a socket that exists may replace another one, so it is registered here.
+        let opened = server.access.with_control(|control, now| {
+            let key = target.authorise(control)?;
+            let registration = server.sockets.open(key);
+            control.websocket_opened(now, key);
+            Some(registration)
+        });
+        let connection = Connection {
+            access: &*server.access,
+            sockets: &server.sockets,
+            options: &server.options,
+        };
+        match opened {
+            Some(registration) => connection.run(socket, registration).await,
+            // The endpoint ended while the upgrade was under way.
+            None => connection::dismiss(socket, 1001, "endpoint closed").await,
+        }
+    });
+    let upgraded = [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, accept_key.as_str()),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, upgraded).into_response()
+}
+
+/// The key that accepts a websocket, or what is wrong with the request (RFC 6455 §4.2.1).
+fn handshake(method: &Method, headers: &HeaderMap) -> Result<String, Response> {
+    let says = |name: HeaderName, token: &str| {
+        let values = headers.get_all(name).into_iter();
+        values.filter_map(|value| value.to_str().ok()).any(|value| {
+            value
+                .split(',')
+                .any(|part| part.trim().eq_ignore_ascii_case(token))
         })
+    };
+    let is_upgrade = method == Method::GET
+        && says(header::CONNECTION, "upgrade")
+        && says(header::UPGRADE, "websocket");
+    if !is_upgrade {
+        let allowed = [(header::ALLOW, "GET")];
+        return Err((StatusCode::METHOD_NOT_ALLOWED, allowed).into_response());
+    }
+    if !says(header::SEC_WEBSOCKET_VERSION, "13") {
+        let versions = [(header::SEC_WEBSOCKET_VERSION, "13")];
+        return Err((StatusCode::BAD_REQUEST, versions).into_response());
+    }
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
+        return Err((StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key").into_response());
+    };
+    Ok(derive_accept_key(key.as_bytes()))
 }
 
 fn refuse(refusal: &Refusal) -> Response {

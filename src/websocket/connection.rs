@@ -4,16 +4,18 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use causeway_bridge::control::ControlAccess;
 use causeway_bridge::limits::MAX_MESSAGE_BYTES;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::debug;
 
+use super::Socket;
 use super::WebSocketOptions;
+use super::frames::is_too_many;
 use super::limits::{CONTROL_FRAMES_PER_SECOND, GOODBYE, LINGER};
 use super::registry::{Counters, Next, Registration, WebSockets};
 
@@ -49,7 +51,7 @@ pub(super) struct Connection<'a, A> {
 
 impl<A: ControlAccess> Connection<'_, A> {
     /// Serves a socket that is registered, until it ends.
-    pub(super) async fn run(&self, socket: WebSocket, registration: Registration) {
+    pub(super) async fn run(&self, socket: Socket, registration: Registration) {
         let (mut sink, mut stream) = socket.split();
         let heard = AtomicBool::new(false);
         // Reading and writing do not wait for each other: a peer that does not read is still heard.
@@ -81,7 +83,7 @@ impl<A: ControlAccess> Connection<'_, A> {
     /// Handles what comes.
     async fn receive(
         &self,
-        stream: &mut SplitStream<WebSocket>,
+        stream: &mut SplitStream<Socket>,
         registration: &Registration,
         heard: &AtomicBool,
     ) -> Ending {
@@ -107,14 +109,14 @@ impl<A: ControlAccess> Connection<'_, A> {
                         }
                     });
                 }
-                Some(Ok(Message::Binary(_))) => {}
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                     if !control_frames.admit() {
                         return Ending::Close(1008, "Too many control frames".into());
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    return Ending::Peer(frame.map_or(1005, |frame| frame.code));
+                    return Ending::Peer(frame.map_or(1005, |frame| frame.code.into()));
                 }
                 Some(Err(error)) => return failure(error),
                 None => return Ending::Lost,
@@ -125,7 +127,7 @@ impl<A: ControlAccess> Connection<'_, A> {
     /// Sends what waits, and pings.
     async fn transmit(
         &self,
-        sink: &mut SplitSink<WebSocket, Message>,
+        sink: &mut SplitSink<Socket, Message>,
         registration: &Registration,
         heard: &AtomicBool,
     ) -> Ending {
@@ -171,15 +173,15 @@ impl<A: ControlAccess> Connection<'_, A> {
 }
 
 /// Closes a socket that was never registered.
-pub(super) async fn dismiss(socket: WebSocket, code: u16, reason: &'static str) {
+pub(super) async fn dismiss(socket: Socket, code: u16, reason: &'static str) {
     let (sink, stream) = socket.split();
     take_leave(sink, stream, Ending::Close(code, reason.into())).await;
 }
 
 /// Closes the connection politely, within bounds.
 async fn take_leave(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut stream: SplitStream<WebSocket>,
+    mut sink: SplitSink<Socket, Message>,
+    mut stream: SplitStream<Socket>,
     ending: Ending,
 ) {
     let farewell = async {
@@ -190,7 +192,7 @@ async fn take_leave(
             Ending::Peer(_) => {}
             Ending::Close(code, reason) | Ending::Fail(code, reason) => {
                 let frame = CloseFrame {
-                    code,
+                    code: code.into(),
                     reason: reason.as_ref().into(),
                 };
                 if sink.send(Message::Close(Some(frame))).await.is_err() {
@@ -210,18 +212,15 @@ async fn take_leave(
 }
 
 /// How to end after an error of the library.
-fn failure(error: axum::Error) -> Ending {
+fn failure(error: tungstenite::Error) -> Ending {
     use tungstenite::Error::{AlreadyClosed, Capacity, ConnectionClosed, Io, Protocol, Utf8};
     use tungstenite::error::{CapacityError, ProtocolError};
 
-    let inner = error.into_inner();
-    let Some(error) = inner.downcast_ref::<tungstenite::Error>() else {
-        return Ending::Lost;
-    };
     match error {
         Capacity(CapacityError::MessageTooLong { size, .. }) => {
-            Ending::Fail(1009, too_large(*size).into())
+            Ending::Fail(1009, too_large(size).into())
         }
+        Io(error) if is_too_many(&error) => Ending::Fail(1008, "Too many frames".into()),
         Utf8(_) => Ending::Fail(1007, "Invalid UTF-8".into()),
         ConnectionClosed
         | AlreadyClosed

@@ -600,6 +600,24 @@ async fn t56_an_endless_message_is_refused_without_reading_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn t56_a_message_of_empty_fragments_closes_with_1008() {
+    let world = World::new();
+    let mut client = world.connect(world.a).await;
+    let sending = async {
+        let mut sent = 0;
+        let mut fragment_of = fragment(Data::Text, false, b"");
+        while client.send(fragment_of).await.is_ok() && sent < 1_000_000 {
+            sent += 1;
+            fragment_of = fragment(Data::Continue, false, b"");
+        }
+        sent
+    };
+    // The server stops reading, so that sending ends at the latest when what is on the way is full.
+    let _ = tokio::time::timeout(Duration::from_secs(1), sending).await;
+    assert_eq!(closed(&mut client).await, closes(1008, "Too many frames"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn case_19_pings_are_answered_with_their_payload() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
