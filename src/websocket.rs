@@ -140,7 +140,7 @@ async fn accept<A: ControlAccess>(
     }
     let accept_key = match handshake(request.method(), request.headers()) {
         Ok(accept_key) => accept_key,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         // Only HTTP/1.1 connections can become websockets here.
@@ -201,7 +201,7 @@ async fn accept<A: ControlAccess>(
 }
 
 /// The key that accepts a websocket, or what is wrong with the request (RFC 6455 §4.2.1).
-fn handshake(method: &Method, headers: &HeaderMap) -> Result<String, Response> {
+fn handshake(method: &Method, headers: &HeaderMap) -> Result<String, Box<Response>> {
     let says = |name: HeaderName, token: &str| {
         let values = headers.get_all(name).into_iter();
         values.filter_map(|value| value.to_str().ok()).any(|value| {
@@ -215,14 +215,19 @@ fn handshake(method: &Method, headers: &HeaderMap) -> Result<String, Response> {
         && says(header::UPGRADE, "websocket");
     if !is_upgrade {
         let allowed = [(header::ALLOW, "GET")];
-        return Err((StatusCode::METHOD_NOT_ALLOWED, allowed).into_response());
+        return Err(Box::new(
+            (StatusCode::METHOD_NOT_ALLOWED, allowed).into_response(),
+        ));
     }
     if !says(header::SEC_WEBSOCKET_VERSION, "13") {
         let versions = [(header::SEC_WEBSOCKET_VERSION, "13")];
-        return Err((StatusCode::BAD_REQUEST, versions).into_response());
+        return Err(Box::new(
+            (StatusCode::BAD_REQUEST, versions).into_response(),
+        ));
     }
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
-        return Err((StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key").into_response());
+        let refusal = (StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key");
+        return Err(Box::new(refusal.into_response()));
     };
     Ok(derive_accept_key(key.as_bytes()))
 }
