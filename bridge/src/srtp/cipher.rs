@@ -4,11 +4,10 @@
 //! what SRTP appends. The front is authenticated as well.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::iv::FixedLength;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::ctr::{BLOCK, CounterMode, TooLong};
 use super::mac::{self, MacKey, Message, TagDue};
 use super::{MASTER_KEY, MASTER_SALT, Profile, RTCP_ENCRYPTED, RTCP_INDEX};
 
@@ -16,7 +15,6 @@ const GCM_SALT: usize = 12;
 const GCM_TAG: usize = 16;
 const CM_SALT: usize = 14;
 const CM_TAG: usize = mac::TAG;
-const BLOCK: usize = 16;
 /// Part of RTCP that stays readable: the first header and the sender SSRC (RFC 3711 §3.4).
 pub(super) const RTCP_FRONT: usize = 8;
 
@@ -63,7 +61,7 @@ pub(super) struct Gcm {
 
 /// AES counter mode with HMAC-SHA1 of 80 bits (RFC 3711 §4.1.1, §4.2.1).
 pub(super) struct Cm {
-    cipher: EncryptingKey,
+    cipher: CounterMode,
     mac: MacKey,
     salt: [u8; CM_SALT],
 }
@@ -88,7 +86,7 @@ impl Cipher {
         salt: &[u8; MASTER_SALT],
         labels: Labels,
     ) -> Cipher {
-        let master = counter_mode(key);
+        let master = CounterMode::new(key);
         let mut salt_used = Zeroizing::new([0; MASTER_SALT]);
         let salt_len = profile.salt_len();
         salt_used[..salt_len].copy_from_slice(&salt[..salt_len]);
@@ -120,7 +118,7 @@ impl Cipher {
     pub(super) fn cm(key: &[u8; MASTER_KEY], salt: [u8; CM_SALT], mac: &[u8; mac::KEY]) -> Cipher {
         let mac = MacKey::new(mac);
         Cipher::Cm(Box::new(Cm {
-            cipher: counter_mode(key),
+            cipher: CounterMode::new(key),
             mac,
             salt,
         }))
@@ -417,7 +415,7 @@ impl Cm {
     }
 
     fn apply(&self, iv: [u8; BLOCK], data: &mut [u8]) -> Result<(), NoRoom> {
-        key_stream(&self.cipher, iv, data)
+        self.cipher.apply(iv, data).map_err(|TooLong| NoRoom)
     }
 
     fn decrypt(
@@ -468,24 +466,10 @@ fn rtcp_aad(packet: &[u8], flagged: [u8; RTCP_INDEX]) -> Option<[u8; RTCP_FRONT 
     Some(aad)
 }
 
-fn counter_mode(key: &[u8; MASTER_KEY]) -> EncryptingKey {
-    UnboundCipherKey::new(&AES_128, key)
-        .and_then(EncryptingKey::ctr)
-        .expect("AES-128 keys have 16 bytes")
-}
-
-/// XORs the key stream that begins at `iv` into `data`.
-fn key_stream(key: &EncryptingKey, iv: [u8; BLOCK], data: &mut [u8]) -> Result<(), NoRoom> {
-    let context = EncryptionContext::Iv128(FixedLength::from(iv));
-    key.less_safe_encrypt(data, context)
-        .map(|_| ())
-        .map_err(|_| NoRoom)
-}
-
 /// One session key: the key stream of the master key at (label ‖ 0) XOR salt, key derivation rate 0
 /// (RFC 3711 §4.3.1, §4.3.3).
 pub(super) fn derive<const N: usize>(
-    master: &EncryptingKey,
+    master: &CounterMode,
     salt: &[u8; MASTER_SALT],
     label: u8,
 ) -> Zeroizing<[u8; N]> {
@@ -494,11 +478,12 @@ pub(super) fn derive<const N: usize>(
     iv[..MASTER_SALT].copy_from_slice(salt);
     iv[LABEL] ^= label;
     let mut key = Zeroizing::new([0; N]);
-    key_stream(master, *iv, &mut *key).expect("counter mode takes any length");
+    let derived = master.apply(*iv, &mut *key);
+    derived.expect("a key is short");
     key
 }
 
 #[cfg(test)]
-pub(super) fn master(key: &[u8; MASTER_KEY]) -> EncryptingKey {
-    counter_mode(key)
+pub(super) fn master(key: &[u8; MASTER_KEY]) -> CounterMode {
+    CounterMode::new(key)
 }

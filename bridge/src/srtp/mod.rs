@@ -16,6 +16,7 @@ use crate::counters::Counter;
 #[cfg(debug_assertions)]
 mod audit;
 mod cipher;
+mod ctr;
 #[cfg(test)]
 mod differential;
 mod inbound;
