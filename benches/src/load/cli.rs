@@ -1,0 +1,231 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use causeway_bridge::srtp::Profile;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::plan::{Scale, Scenario};
+use super::process::{self, Daemon, DaemonOptions};
+use super::report::Report;
+use super::run::{self, Options};
+use super::table;
+
+/// Puts load on a bridge that speaks Colibri2 over REST, and measures what it does and costs.
+#[derive(Debug, Parser)]
+#[command(name = "causeway-load", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario once
+    Run(RunArguments),
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// What participants do
+    scenario: Scenario,
+    #[command(flatten)]
+    target: TargetArguments,
+    #[command(flatten)]
+    load: LoadArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+/// The bridge under test.
+#[derive(Debug, Args)]
+struct TargetArguments {
+    /// Control API of a bridge that runs already, such as http://127.0.0.1:8080; otherwise a Causeway is started here
+    #[arg(long, value_name = "URL")]
+    rest: Option<String>,
+    /// Process of that bridge, for its CPU time and memory
+    #[arg(long, requires = "rest")]
+    pid: Option<u32>,
+    /// ws://HOST:PORT of its bridge channels, instead of what it advertises
+    #[arg(long, value_name = "URL", requires = "rest")]
+    websocket: Option<String>,
+    /// Program to start, if not the causeway beside this one
+    #[arg(long, value_name = "FILE", conflicts_with = "rest")]
+    daemon: Option<PathBuf>,
+    /// Line for the configuration of the daemon that is started; may be given several times
+    #[arg(long, value_name = "LINE", conflicts_with = "rest")]
+    config: Vec<String>,
+    /// Cores of the daemon that is started, as for taskset: 0 or 0-3
+    #[arg(long, value_name = "LIST", conflicts_with = "rest")]
+    cpus: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Srtp {
+    /// AES-128-GCM
+    Gcm,
+    /// AES-128-CM with HMAC-SHA1-80
+    Cm,
+}
+
+/// The load.
+#[derive(Debug, Args)]
+struct LoadArguments {
+    /// Participants (of each meeting, where there are several)
+    #[arg(long)]
+    size: Option<u32>,
+    /// Meetings, or participants who share their screen
+    #[arg(long)]
+    count: Option<u32>,
+    /// Factor for sizes that are not given, for small machines
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Seconds to measure
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: Option<u64>,
+    /// Seconds from the last join to the measurement
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=600))]
+    warmup: u64,
+    /// SRTP profile that clients offer
+    #[arg(long, value_enum, default_value = "gcm")]
+    srtp: Srtp,
+    /// Clients take rewritten SSRCs
+    #[arg(long)]
+    ssrc_rewriting: bool,
+    /// Open no bridge channels
+    #[arg(long)]
+    no_channel: bool,
+    /// Spread the packets of a frame over so many ms, as paced senders do
+    #[arg(long, default_value_t = 0.0)]
+    spread: f64,
+    /// Let the kernel merge what clients receive: cheaper for both sides
+    #[arg(long)]
+    gro: bool,
+    /// Threads for media
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: u16,
+}
+
+/// What is written.
+#[derive(Debug, Args)]
+struct OutputArguments {
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print no line every second
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("causeway-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, String> {
+    match cli.command {
+        Command::Run(arguments) => {
+            let target = arguments.target.start()?;
+            let options = arguments
+                .load
+                .options(&arguments.output, arguments.scenario, &target);
+            let plan = arguments.scenario.plan(&arguments.load.scale());
+            let mut report = run::run(&options, &plan)?.report;
+            report.process.ready_ms = target.ready_ms();
+            arguments.output.write(&report)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A bridge to run against.
+struct Target {
+    rest: String,
+    pid: Option<u32>,
+    websocket: Option<String>,
+    name: String,
+    daemon: Option<Daemon>,
+}
+
+impl Target {
+    fn ready_ms(&self) -> Option<f64> {
+        let daemon = self.daemon.as_ref()?;
+        Some(daemon.ready_after.as_secs_f64() * 1e3)
+    }
+}
+
+impl TargetArguments {
+    fn start(&self) -> Result<Target, String> {
+        if let Some(rest) = &self.rest {
+            return Ok(Target {
+                rest: rest.clone(),
+                pid: self.pid,
+                websocket: self.websocket.clone(),
+                name: format!("bridge at {rest}"),
+                daemon: None,
+            });
+        }
+        let daemon = process::start_daemon(&DaemonOptions {
+            program: self.daemon.clone(),
+            extra: self.config.clone(),
+            cpus: self.cpus.clone(),
+        })?;
+        Ok(Target {
+            rest: daemon.rest.clone(),
+            pid: Some(daemon.process.pid()),
+            websocket: None,
+            name: "causeway".to_owned(),
+            daemon: Some(daemon),
+        })
+    }
+}
+
+impl LoadArguments {
+    fn scale(&self) -> Scale {
+        Scale {
+            size: self.size,
+            count: self.count,
+            scale: self.scale,
+        }
+    }
+
+    fn options(&self, output: &OutputArguments, scenario: Scenario, target: &Target) -> Options {
+        Options {
+            rest: target.rest.clone(),
+            pid: target.pid,
+            name: target.name.clone(),
+            web_socket: target.websocket.clone(),
+            channels: !self.no_channel,
+            seconds: Duration::from_secs(self.seconds.unwrap_or(scenario.seconds())),
+            warmup: Duration::from_secs(self.warmup),
+            threads: usize::from(self.threads),
+            profiles: match self.srtp {
+                Srtp::Gcm => vec![Profile::AeadAes128Gcm],
+                Srtp::Cm => vec![Profile::Aes128CmSha1_80],
+            },
+            rewriting: self.ssrc_rewriting,
+            spread: Duration::from_secs_f64(self.spread.clamp(0.0, 1_000.0) / 1e3),
+            gro: self.gro,
+            progress: !output.quiet,
+        }
+    }
+}
+
+impl OutputArguments {
+    fn write(&self, report: &Report) -> Result<(), String> {
+        println!("{}", table::summary(report));
+        if let Some(file) = &self.json {
+            let text = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
+            std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        Ok(())
+    }
+}
