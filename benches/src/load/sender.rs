@@ -213,41 +213,39 @@ impl Video {
     pub fn set_running(&mut self, now: Time, running: bool) {
         if running && !self.running {
             self.next_frame = now;
-            for encoding in &mut self.encodings {
-                encoding.keyframe_due = true;
-            }
+            self.need_keyframes();
         }
         self.running = running;
     }
 
     /// What the bridge says that anybody wants: −1 = all, 0 = nothing.
     pub fn set_max_height(&mut self, height: i32) {
+        let mut begins = false;
         for encoding in &mut self.encodings {
             let fits = i32::from(encoding.layer.height) <= height || encoding.number == 0;
             let active = height < 0 || height > 0 && fits;
-            encoding.keyframe_due |= active && !encoding.active;
+            begins |= active && !encoding.active;
             encoding.active = active;
+        }
+        if begins {
+            self.need_keyframes();
         }
     }
 
-    /// Height of the largest encoding that is sent; 0 if none is.
-    pub fn active_height(&self) -> u16 {
-        let active = self.encodings.iter().filter(|encoding| encoding.active);
-        active
-            .map(|encoding| encoding.layer.height)
-            .max()
-            .unwrap_or(0)
+    /// A receiver can not go on without a keyframe. Like browsers, which then make one in every encoding. Returns
+    /// whether the SSRC is ours.
+    pub fn ask_keyframe(&mut self, ssrc: u32) -> bool {
+        let ours = self.encodings.iter().any(|encoding| encoding.ssrc == ssrc);
+        if ours {
+            self.need_keyframes();
+        }
+        ours
     }
 
-    /// A receiver can not go on without a keyframe. Returns whether the SSRC is ours.
-    pub fn ask_keyframe(&mut self, ssrc: u32) -> bool {
-        let encoding = self
-            .encodings
-            .iter_mut()
-            .find(|encoding| encoding.ssrc == ssrc);
-        encoding
-            .map(|encoding| encoding.keyframe_due = true)
-            .is_some()
+    fn need_keyframes(&mut self) {
+        for encoding in &mut self.encodings {
+            encoding.keyframe_due = true;
+        }
     }
 
     pub fn poll_timeout(&self) -> Option<Time> {
@@ -471,8 +469,9 @@ mod tests {
 
     fn frames(video: &mut Video, count: usize) -> Vec<Vec<Recipe>> {
         let mut frames = Vec::new();
+        let begin = u64::from(video.encodings[0].frame);
         for at in 0..count as u64 {
-            video.make_frame(Time::from_millis(1_000 + 33 * at));
+            video.make_frame(Time::from_millis(1_000 + 33 * (begin + at)));
             frames.push(video.queue.drain(..).map(|(.., recipe)| recipe).collect());
         }
         frames
@@ -513,14 +512,14 @@ mod tests {
                 .all(|recipe| recipe.stamp.encoding == 0 && !recipe.keyframe)
         );
         video.set_max_height(0);
-        assert!(frames(&mut video, 1).remove(0).is_empty());
+        assert!(frames(&mut video, 10).iter().all(Vec::is_empty));
         video.set_max_height(-1);
-        let all = frames(&mut video, 1).remove(0);
-        assert_eq!(
-            all.last()
-                .map(|recipe| (recipe.stamp.encoding, recipe.keyframe)),
-            Some((2, false)).map(|(e, _)| (e, true))
-        );
+        // Not too soon after the last keyframe.
+        let all = frames(&mut video, 10).pop().expect("ten frames");
+        let highest = all.iter().filter(|recipe| recipe.stamp.encoding == 2);
+        assert!(highest.count() > 0);
+        let begun = video.encodings[2].since_keyframe;
+        assert!(begun > 0 && begun <= 10, "a keyframe came");
     }
 
     #[test]
@@ -538,21 +537,19 @@ mod tests {
     }
 
     #[test]
-    fn a_keyframe_is_made_when_asked_but_not_twice_at_once() {
+    fn a_keyframe_is_made_in_every_encoding_when_asked_but_not_twice_at_once() {
         let mut video = camera();
         frames(&mut video, 10);
         let ssrc = formats::ssrc(7, Kind::Camera, 0);
         assert!(video.ask_keyframe(ssrc) && !video.ask_keyframe(ssrc + 40));
-        let mut keyframes = 0;
+        let mut keyframes = Vec::new();
         for at in 0..4 {
             video.ask_keyframe(ssrc);
             video.make_frame(Time::from_millis(1_330 + 33 * at));
-            keyframes += video
-                .queue
-                .drain(..)
-                .filter(|(_, _, recipe)| recipe.keyframe && recipe.stamp.part == 0)
-                .count();
+            let starts = video.queue.drain(..).map(|(.., recipe)| recipe);
+            let starts = starts.filter(|recipe| recipe.keyframe && recipe.stamp.part == 0);
+            keyframes.extend(starts.map(|recipe| recipe.stamp.encoding));
         }
-        assert_eq!(keyframes, 1);
+        assert_eq!(keyframes, [0, 1, 2]);
     }
 }
