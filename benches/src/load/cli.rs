@@ -7,9 +7,11 @@ use std::time::Duration;
 use causeway_bridge::srtp::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::floor;
+use super::floor_run;
 use super::plan::{Scale, Scenario};
 use super::process::{self, Daemon, DaemonOptions};
-use super::report::Report;
+use super::report::{Floor, Report};
 use super::run::{self, Options};
 use super::table;
 
@@ -25,6 +27,14 @@ pub struct Cli {
 enum Command {
     /// Run a scenario once
     Run(RunArguments),
+    /// Run a scenario through a Causeway that is started here and through the floor, the least that forwarding could cost on
+    /// this machine, and tell the multiple
+    Ratio(RatioArguments),
+    /// Be the floor: receive, open, seal for each receiver and send, as a file says (ratio starts it)
+    Floor {
+        /// What ratio wrote
+        routes: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +47,15 @@ struct RunArguments {
     load: LoadArguments,
     #[command(flatten)]
     output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+struct RatioArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Times that both are run, in turn
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    rounds: u16,
 }
 
 /// The bridge under test.
@@ -143,7 +162,58 @@ fn execute(cli: Cli) -> Result<ExitCode, String> {
             arguments.output.write(&report)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ratio(arguments) => {
+            let report = ratio(&arguments)?;
+            arguments.run.output.write(&report)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Floor { routes } => {
+            let address = process::local_address().map_err(|error| error.to_string())?;
+            floor::run(&routes, (address, 0).into())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// Runs the bridge and the floor in turn. What the bridge sent to whom in a round is what the floor sends.
+fn ratio(arguments: &RatioArguments) -> Result<Report, String> {
+    let RunArguments {
+        scenario,
+        target,
+        load,
+        output,
+    } = &arguments.run;
+    let plan = scenario.plan(&load.scale());
+    let (mut last, mut floor) = (None, Floor::default());
+    for round in 1..=arguments.rounds {
+        let running = target.start()?;
+        let options = load.options(output, *scenario, &running);
+        if options.progress {
+            println!("\nround {round}: {}", options.name);
+        }
+        let outcome = run::run(&options, &plan)?;
+        let mut report = outcome.report;
+        report.process.ready_ms = running.ready_ms();
+        drop(running);
+        if options.progress {
+            println!("\nround {round}: floor");
+        }
+        let streams = floor_run::streams(&outcome.routes);
+        let least = floor_run::run(&options, &plan, streams, target.cpus.as_deref())?;
+        let bridge = report.process.micros_per_packet;
+        floor.bridge_micros_per_packet.push(bridge);
+        floor
+            .micros_per_packet
+            .push(least.process.micros_per_packet);
+        floor.forwarded_per_second = least.traffic.forwarded_per_second;
+        floor.latency = least.latency;
+        last = Some(report);
+    }
+    let sum = |figures: &[f64]| figures.iter().sum::<f64>();
+    floor.ratio = sum(&floor.bridge_micros_per_packet) / sum(&floor.micros_per_packet).max(1e-9);
+    let mut report = last.ok_or("no round")?;
+    report.floor = Some(floor);
+    Ok(report)
 }
 
 /// A bridge to run against.

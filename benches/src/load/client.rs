@@ -22,6 +22,7 @@ use causeway_bridge::worker::egress::{ChainHint, Egress};
 
 use super::Map;
 use super::clock::Clock;
+use super::floor;
 use super::formats::{self, Kind};
 use super::outlet::Outlet;
 use super::receiver::Receiver;
@@ -32,6 +33,8 @@ use super::stats::Stats;
 const FEEDBACK: Duration = Duration::from_millis(100);
 /// How often missing packets are looked for.
 const TICK: Duration = Duration::from_millis(20);
+/// How often a client says hello to a floor until it answers.
+const HELLO_AGAIN: Duration = Duration::from_millis(100);
 /// How often reports are sent.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -70,10 +73,38 @@ pub struct Context<'a> {
     pub stats: &'a mut Stats,
 }
 
+/// The way to the other side.
+enum Link {
+    /// A bridge.
+    Ice(Box<IceTransport>),
+    /// A floor.
+    Fixed {
+        path: Path,
+        /// When the next hello is due; none after it was answered.
+        next_hello: Option<Time>,
+    },
+}
+
+impl Link {
+    fn send_path(&self, now: Time) -> Option<Path> {
+        match self {
+            Link::Ice(ice) => ice.send_path(now),
+            Link::Fixed { path, .. } => Some(*path),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        match self {
+            Link::Ice(ice) => ice.poll_timeout(),
+            Link::Fixed { next_hello, .. } => *next_hello,
+        }
+    }
+}
+
 /// A participant.
 pub struct Client {
     pub number: u32,
-    ice: IceTransport,
+    link: Link,
     association: Option<Box<Association>>,
     outlet: Option<Outlet>,
     inbounds: Inbounds,
@@ -129,19 +160,63 @@ impl Client {
         };
         let mut association = Association::new(config, local.random.fork());
         association.set_remote(now, remote.fingerprints, Some(Setup::Passive));
-        let audio = sources.audio.as_ref().map(|audio| audio.ssrc);
         // Ticks of different clients are spread.
         let phase = Duration::from_micros(local.random.below(100_000));
         Client {
-            number: local.number,
-            ice,
             association: Some(Box::new(association)),
+            ..Client::with(
+                local.number,
+                Link::Ice(Box::new(ice)),
+                sources,
+                now,
+                phase,
+                local.joining_since,
+            )
+        }
+    }
+
+    /// A client of a floor, which needs no more than to be known.
+    pub fn fixed(
+        now: Time,
+        number: u32,
+        keys: KeyingMaterial,
+        remote: SocketAddr,
+        sources: Sources,
+    ) -> Client {
+        let link = Link::Fixed {
+            path: Path {
+                socket: SocketId(0),
+                remote,
+            },
+            next_hello: Some(now),
+        };
+        let mut client = Client::with(number, link, sources, now, Duration::ZERO, now);
+        client.use_keys(keys);
+        // It neither asks nor reports: nobody listens.
+        client.next_tick = Time::FAR;
+        client.next_report = Time::FAR;
+        client
+    }
+
+    fn with(
+        number: u32,
+        link: Link,
+        sources: Sources,
+        now: Time,
+        phase: Duration,
+        joining_since: Time,
+    ) -> Client {
+        let audio = sources.audio.as_ref().map(|audio| audio.ssrc);
+        Client {
+            number,
+            link,
+            association: None,
             outlet: None,
             inbounds: Inbounds::default(),
             sources,
-            receiver: Receiver::new(local.joining_since),
-            own_ssrc: audio.unwrap_or_else(|| formats::ssrc(local.number, Kind::Audio, 0)),
-            joining_since: local.joining_since,
+            receiver: Receiver::new(joining_since),
+            own_ssrc: audio.unwrap_or_else(|| formats::ssrc(number, Kind::Audio, 0)),
+            joining_since,
             failed: false,
             next_tick: now + phase,
             next_feedback: now + phase,
@@ -153,6 +228,14 @@ impl Client {
     /// Whether media can flow.
     pub fn is_connected(&self) -> bool {
         self.outlet.is_some()
+    }
+
+    /// Whether the other side knows it.
+    pub fn is_ready(&self) -> bool {
+        match self.link {
+            Link::Ice(_) => self.is_connected(),
+            Link::Fixed { next_hello, .. } => next_hello.is_none(),
+        }
     }
 
     /// Whether it never will.
@@ -168,7 +251,7 @@ impl Client {
     }
 
     pub fn poll_timeout(&self) -> Time {
-        let ice = self.ice.poll_timeout();
+        let ice = self.link.poll_timeout();
         let association = self
             .association
             .as_ref()
@@ -194,8 +277,21 @@ impl Client {
     /// Does what is due.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        if self.ice.poll_timeout().is_some_and(|at| at <= now) {
-            self.ice.handle_timeout(now);
+        match &mut self.link {
+            Link::Ice(ice) => {
+                if ice.poll_timeout().is_some_and(|at| at <= now) {
+                    ice.handle_timeout(now);
+                }
+            }
+            Link::Fixed { path, next_hello } => {
+                if next_hello.is_some_and(|at| at <= now) {
+                    *next_hello = Some(now + HELLO_AGAIN);
+                    let hello = floor::hello(self.number);
+                    context
+                        .egress
+                        .push(*path, &hello, &mut ChainHint::default());
+                }
+            }
         }
         if let Some(association) = &mut self.association
             && association.poll_timeout().is_some_and(|at| at <= now)
@@ -209,7 +305,7 @@ impl Client {
     fn send_media(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         let before = self.sent();
-        let (Some(path), Some(outlet)) = (self.ice.send_path(now), &mut self.outlet) else {
+        let (Some(path), Some(outlet)) = (self.link.send_path(now), &mut self.outlet) else {
             return;
         };
         let audio = self.sources.audio.as_mut();
@@ -333,13 +429,13 @@ impl Client {
             Some(Class::Rtp) => self.handle_rtp(context, arrived, datagram),
             Some(Class::Rtcp) => self.handle_rtcp(context, path, datagram),
             Some(Class::Stun) => {
-                if let Ok(message) = StunMessage::parse(datagram) {
+                if let Link::Ice(ice) = &mut self.link
+                    && let Ok(message) = StunMessage::parse(datagram)
+                {
                     // What is refused gets no answer.
                     let _ = match message.class() {
-                        stun::Class::Request => {
-                            self.ice.handle_request(context.now, path, &message)
-                        }
-                        _ => self.ice.handle_response(context.now, path, &message),
+                        stun::Class::Request => ice.handle_request(context.now, path, &message),
+                        _ => ice.handle_response(context.now, path, &message),
                     };
                 }
                 self.transmit(context);
@@ -350,7 +446,12 @@ impl Client {
                 }
                 self.transmit(context);
             }
-            None => context.stats.bad_packets += 1,
+            None => match &mut self.link {
+                Link::Fixed { next_hello, .. } if datagram.starts_with(&floor::HELLO) => {
+                    *next_hello = None;
+                }
+                _ => context.stats.bad_packets += 1,
+            },
         }
     }
 
@@ -416,13 +517,16 @@ impl Client {
     /// Lets out what ICE and DTLS want to send.
     fn transmit(&mut self, context: &mut Context<'_>) {
         let now = context.now;
+        let Link::Ice(ice) = &mut self.link else {
+            return;
+        };
         let mut buffer = [0; stun::MAX_WRITTEN];
-        while let Some((path, len)) = self.ice.poll_transmit(&mut buffer) {
+        while let Some((path, len)) = ice.poll_transmit(&mut buffer) {
             context
                 .egress
                 .push(path, &buffer[..len], &mut ChainHint::default());
         }
-        while let Some(event) = self.ice.poll_event() {
+        while let Some(event) = ice.poll_event() {
             match (event, &mut self.association) {
                 (IceEvent::Connected(_), Some(association)) => {
                     association.writable(now);
@@ -434,7 +538,7 @@ impl Client {
         let Some(association) = &mut self.association else {
             return;
         };
-        let path = self.ice.send_path(now);
+        let path = self.link.send_path(now);
         while let Some(datagram) = association.poll_transmit() {
             if let Some(path) = path {
                 context

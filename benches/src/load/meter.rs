@@ -49,6 +49,7 @@ pub struct Meter {
     window: Stats,
     total: Stats,
     moving: usize,
+    unready: usize,
 }
 
 impl Meter {
@@ -64,6 +65,7 @@ impl Meter {
             window: Stats::default(),
             total: Stats::default(),
             moving: 0,
+            unready: 0,
         }
     }
 
@@ -124,13 +126,14 @@ impl Meter {
         }
         drop(sender);
         let mut stats = Stats::default();
-        let (mut waiting, mut moving) = (0, 0);
+        let (mut waiting, mut moving, mut unready) = (0, 0, 0);
         while let Ok(summary) = summaries.recv_timeout(PATIENCE) {
             stats.add(&summary.stats);
             waiting += summary.waiting;
             moving += summary.moving;
+            unready += summary.unready;
         }
-        self.moving = moving;
+        (self.moving, self.unready) = (moving, unready);
         let mark = mark(self.clock, self.pid);
         let sample = self.describe(&stats, mark, measured);
         self.last = mark;
@@ -143,6 +146,12 @@ impl Meter {
             self.samples.push(sample);
         }
         waiting
+    }
+
+    /// Takes a sample. Returns the number of clients that the other side does not know yet.
+    pub fn unready(&mut self, threads: &Threads) -> usize {
+        self.sample(threads, false);
+        self.unready
     }
 
     fn describe(&self, stats: &Stats, now: Mark, measured: bool) -> Sample {

@@ -11,6 +11,8 @@ mod arrivals;
 mod channel;
 mod client;
 mod clock;
+mod floor;
+mod floor_run;
 mod formats;
 mod meter;
 mod outlet;

@@ -201,6 +201,10 @@ impl Receiver {
             return;
         }
         stats.audio_packets += 1;
+        *self
+            .sources
+            .entry((stamp.client, stamp.encoding))
+            .or_default() += 1;
         stats.latency.record(arrived - stamp.sent);
         self.note_media(now, stats);
     }
@@ -268,12 +272,7 @@ impl Receiver {
         }
     }
 
-    /// Sources that were switched off on purpose do not stand still.
-    pub fn forget_pauses(&mut self) {
-        self.videos().for_each(Stream::forget_pause);
-    }
-
-    /// Video that has not moved for so long, and how many streams do move.
+    /// Video streams that had a frame within that time.
     pub fn moving(&self, now: Time, within: Duration) -> usize {
         self.streams
             .values()

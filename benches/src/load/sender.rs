@@ -11,7 +11,7 @@ use causeway_bridge::worker::egress::Egress;
 
 use super::formats::{self, Kind, Layer, OPUS, Picture, RTX, VP8};
 use super::outlet::Outlet;
-use super::stamp::Stamp;
+use super::stamp::{self, Stamp};
 
 /// Packets that can be sent again.
 const REMEMBERED: usize = 256;
@@ -87,7 +87,10 @@ impl Recipe {
 #[derive(Debug)]
 struct Encoding {
     ssrc: u32,
+    /// 0 is the lowest.
     number: u8,
+    /// As in stamps.
+    label: u8,
     layer: Layer,
     active: bool,
     keyframe_due: bool,
@@ -104,10 +107,11 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn new(ssrc: u32, number: u8, layer: Layer) -> Encoding {
+    fn new(ssrc: u32, kind: Kind, number: u8, layer: Layer) -> Encoding {
         Encoding {
             ssrc,
             number,
+            label: stamp::encoding(kind, number),
             layer,
             active: true,
             keyframe_due: true,
@@ -155,7 +159,7 @@ impl Encoding {
                     stamp: Stamp {
                         sent: now,
                         client,
-                        encoding: self.number,
+                        encoding: self.label,
                         frame: self.frame,
                         part,
                         parts,
@@ -191,7 +195,7 @@ impl Video {
     pub fn new(client: u32, kind: Kind, picture: Picture, start: Time, spread: Duration) -> Video {
         let encodings = picture.layers.iter().zip(0..).map(|(layer, number)| {
             let ssrc = formats::ssrc(client, kind, u32::from(number));
-            Encoding::new(ssrc, number, *layer)
+            Encoding::new(ssrc, kind, number, *layer)
         });
         Video {
             kind,
@@ -229,6 +233,13 @@ impl Video {
         }
         if begins {
             self.need_keyframes();
+        }
+    }
+
+    /// Sends only encodings of which `wanted` says so.
+    pub fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
+        for encoding in &mut self.encodings {
+            encoding.active = wanted(encoding.ssrc);
         }
     }
 
@@ -428,7 +439,7 @@ impl Audio {
         let stamp = Stamp {
             sent: now,
             client: self.client,
-            encoding: 0,
+            encoding: stamp::encoding(Kind::Audio, 0),
             frame: index as u32,
             part: 0,
             parts: 1,

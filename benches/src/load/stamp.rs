@@ -2,7 +2,32 @@
 
 use causeway_bridge::time::Time;
 
+use super::formats::{self, Kind};
+
 const MAGIC: u32 = 0xCA05_E3A7;
+
+/// What stands for a source's encoding in a [`Stamp`].
+pub fn encoding(kind: Kind, number: u8) -> u8 {
+    match kind {
+        Kind::Camera => number,
+        Kind::Screen => SCREEN | number,
+        Kind::Audio => AUDIO,
+    }
+}
+
+const SCREEN: u8 = 0x40;
+const AUDIO: u8 = 0x80;
+
+/// SSRC on which a client sends what has this [`encoding`].
+pub fn ssrc(client: u32, encoding: u8) -> u32 {
+    let number = u32::from(encoding & (SCREEN - 1));
+    let kind = match encoding {
+        AUDIO.. => Kind::Audio,
+        SCREEN.. => Kind::Screen,
+        _ => Kind::Camera,
+    };
+    formats::ssrc(client, kind, number)
+}
 
 /// The label of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,7 +36,7 @@ pub struct Stamp {
     pub sent: Time,
     /// Number of the client that sent it.
     pub client: u32,
-    /// 0 is the lowest; audio has 0.
+    /// See [`encoding`].
     pub encoding: u8,
     /// Number of the frame in its encoding.
     pub frame: u32,

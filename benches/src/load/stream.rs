@@ -278,11 +278,6 @@ impl Stream {
         self.last_frame = Some(now);
     }
 
-    /// What was not seen of a source that was switched off on purpose is no freeze.
-    pub fn forget_pause(&mut self) {
-        self.last_frame = None;
-    }
-
     /// Whether a frame was complete within the last `within`.
     pub fn moved_since(&self, now: Time, within: Duration) -> bool {
         self.last_frame.is_some_and(|last| now - last <= within)

@@ -46,8 +46,6 @@ pub enum Order {
     Wish(u32, u32, u8),
     /// Share or no longer share the screen.
     Screen(u32, bool),
-    /// See `Receiver::forget_pauses`.
-    ForgetPauses,
     /// Hand over what was measured since the last time.
     Report(Sender<Summary>),
     /// Tell who receives what: receiver, sender, encoding, packets since the last time.
@@ -71,6 +69,8 @@ pub struct Summary {
     pub stats: Stats,
     /// Clients that wait for a layer.
     pub waiting: usize,
+    /// Clients that the other side does not know yet.
+    pub unready: usize,
     /// Video streams that move.
     pub moving: usize,
 }
@@ -334,11 +334,6 @@ impl Thread {
                     self.after(index);
                 }
             }
-            Order::ForgetPauses => {
-                for slot in self.slots.iter_mut().flatten() {
-                    slot.client.receiver.forget_pauses();
-                }
-            }
             Order::Report(to) => {
                 let clients = || {
                     self.slots
@@ -346,7 +341,9 @@ impl Thread {
                         .flatten()
                         .map(|slot| &slot.client.receiver)
                 };
+                let drives = |slot: &&Slot| !slot.client.is_ready();
                 let summary = Summary {
+                    unready: self.slots.iter().flatten().filter(drives).count(),
                     waiting: clients().filter(|receiver| receiver.is_waiting()).count(),
                     moving: clients()
                         .map(|receiver| receiver.moving(now, Duration::from_secs(1)))
@@ -406,8 +403,9 @@ impl Thread {
         self.slots[index] = Some(Slot {
             client,
             socket,
-            scheduled: Time::FAR,
+            // At once: it may have something to send already.
+            scheduled: Time::ZERO,
         });
-        self.after(index);
+        self.timers.push(Reverse((Time::ZERO, index)));
     }
 }
