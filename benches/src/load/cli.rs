@@ -7,11 +7,14 @@ use std::time::Duration;
 use causeway_bridge::srtp::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::capacity::{self, Bounds, Verdict};
+use super::compare;
 use super::floor;
 use super::floor_run;
+use super::html;
 use super::plan::{Scale, Scenario};
 use super::process::{self, Daemon, DaemonOptions};
-use super::report::{Floor, Report};
+use super::report::{FORMAT, Floor, Report};
 use super::run::{self, Options};
 use super::table;
 
@@ -30,6 +33,15 @@ enum Command {
     /// Run a scenario through a Causeway that is started here and through the floor, the least that forwarding could cost on
     /// this machine, and tell the multiple
     Ratio(RatioArguments),
+    /// Show two reports side by side
+    Compare {
+        /// What --json wrote
+        a: PathBuf,
+        /// What --json wrote later, or for another bridge
+        b: PathBuf,
+    },
+    /// Raise the load of a scenario until quality breaks, and tell how much was good
+    FindCapacity(CapacityArguments),
     /// Be the floor: receive, open, seal for each receiver and send, as a file says (ratio starts it)
     Floor {
         /// What ratio wrote
@@ -56,6 +68,30 @@ struct RatioArguments {
     /// Times that both are run, in turn
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
     rounds: u16,
+}
+
+#[derive(Debug, Args)]
+struct CapacityArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Largest size that is tried
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    most: u32,
+    /// Begin no further run after so many minutes
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
+    minutes: u64,
+    /// Good: not more percent of the packets are lost
+    #[arg(long, default_value_t = 0.1)]
+    max_lost: f64,
+    /// Good: 99 of 100 packets take not more ms
+    #[arg(long, default_value_t = 50.0)]
+    max_latency: f64,
+    /// Good: video stands still for not more percent of the time
+    #[arg(long, default_value_t = 1.0)]
+    max_frozen: f64,
+    /// If the generator itself is later than so many ms, a run says nothing
+    #[arg(long, default_value_t = 25.0)]
+    max_lag: f64,
 }
 
 /// The bridge under test.
@@ -133,14 +169,17 @@ struct OutputArguments {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write figures and charts to this file, one page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print no line every second
     #[arg(long)]
     quiet: bool,
 }
 
-/// Runs what the command line says.
+/// Runs what the command line of the process says.
 pub fn main() -> ExitCode {
-    match execute(Cli::parse()) {
+    match Cli::parse().execute() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("causeway-load: {error}");
@@ -149,28 +188,45 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> Result<ExitCode, String> {
-    match cli.command {
-        Command::Run(arguments) => {
-            let target = arguments.target.start()?;
-            let options = arguments
-                .load
-                .options(&arguments.output, arguments.scenario, &target);
-            let plan = arguments.scenario.plan(&arguments.load.scale());
-            let mut report = run::run(&options, &plan)?.report;
-            report.process.ready_ms = target.ready_ms();
-            arguments.output.write(&report)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Ratio(arguments) => {
-            let report = ratio(&arguments)?;
-            arguments.run.output.write(&report)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Floor { routes } => {
-            let address = process::local_address().map_err(|error| error.to_string())?;
-            floor::run(&routes, (address, 0).into())?;
-            Ok(ExitCode::SUCCESS)
+/// Runs what `arguments` say, the name of the program first, as a shell would.
+///
+/// # Errors
+/// A text for people.
+pub fn run(arguments: &[&str]) -> Result<ExitCode, String> {
+    let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
+    cli.execute()
+}
+
+impl Cli {
+    fn execute(self) -> Result<ExitCode, String> {
+        match self.command {
+            Command::Run(arguments) => {
+                let target = arguments.target.start()?;
+                let options =
+                    arguments
+                        .load
+                        .options(&arguments.output, arguments.scenario, &target);
+                let plan = arguments.scenario.plan(&arguments.load.scale());
+                let mut report = run::run(&options, &plan)?.report;
+                report.process.ready_ms = target.ready_ms();
+                arguments.output.write(&report)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Ratio(arguments) => {
+                let report = ratio(&arguments)?;
+                arguments.run.output.write(&report)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Compare { a, b } => {
+                print!("{}", compare::table(&read(&a)?, &read(&b)?));
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::FindCapacity(arguments) => find_capacity(&arguments),
+            Command::Floor { routes } => {
+                let address = process::local_address().map_err(|error| error.to_string())?;
+                floor::run(&routes, (address, 0).into())?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -214,6 +270,56 @@ fn ratio(arguments: &RatioArguments) -> Result<Report, String> {
     let mut report = last.ok_or("no round")?;
     report.floor = Some(floor);
     Ok(report)
+}
+
+/// What --json wrote.
+fn read(file: &PathBuf) -> Result<Report, String> {
+    let error = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| error(&e))?;
+    let report: Report = serde_json::from_str(&text).map_err(|e| error(&e))?;
+    match report.format {
+        FORMAT => Ok(report),
+        other => Err(error(&format!("format {other} is not known"))),
+    }
+}
+
+fn find_capacity(arguments: &CapacityArguments) -> Result<ExitCode, String> {
+    let RunArguments {
+        scenario,
+        target,
+        load,
+        output,
+    } = &arguments.run;
+    let bounds = Bounds {
+        lost_percent: arguments.max_lost,
+        latency_p99_ms: arguments.max_latency,
+        frozen_percent: arguments.max_frozen,
+        lag_p99_ms: arguments.max_lag,
+    };
+    let scale = load.scale();
+    let first = capacity::start(*scenario, &scale);
+    let time = Duration::from_secs(60 * arguments.minutes);
+    let steps = capacity::find(first, arguments.most, time, &bounds, |size| {
+        let running = target.start()?;
+        let mut options = load.options(output, *scenario, &running);
+        options.progress = false;
+        let mut plan = scenario.plan(&capacity::scaled(*scenario, &scale, size));
+        plan.switches = false;
+        let report = run::run(&options, &plan)?.report;
+        println!(
+            "{size:>6}: {}",
+            table::brief(&report, &bounds.judge(&report))
+        );
+        Ok(report)
+    })?;
+    let good = steps.iter().filter(|step| step.verdict == Verdict::Good);
+    let Some(best) = good.max_by_key(|step| step.size) else {
+        println!("no size was good");
+        return Ok(ExitCode::FAILURE);
+    };
+    println!("\ngood up to {}:", best.size);
+    output.write(&best.report)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A bridge to run against.
@@ -292,9 +398,15 @@ impl LoadArguments {
 impl OutputArguments {
     fn write(&self, report: &Report) -> Result<(), String> {
         println!("{}", table::summary(report));
+        let write = |file: &PathBuf, text: String| {
+            std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
+        };
         if let Some(file) = &self.json {
             let text = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
-            std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+            write(file, text)?;
+        }
+        if let Some(file) = &self.html {
+            write(file, html::page(report))?;
         }
         Ok(())
     }

@@ -222,7 +222,10 @@ impl Window {
                 let busy = |ticks: (u64, u64)| ticks.1.saturating_sub(ticks.0);
                 busy(after).saturating_sub(busy(before)) as f64 / 100.0
             });
-        let micros = |packets: u64| used * 1e6 / packets.max(1) as f64;
+        let micros = |packets: u64| match packets {
+            0 => 0.0,
+            packets => used * 1e6 / packets as f64,
+        };
         let memory = self
             .end
             .target

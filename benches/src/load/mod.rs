@@ -8,12 +8,15 @@
 //! ```
 
 mod arrivals;
+mod capacity;
 mod channel;
 mod client;
 mod clock;
+mod compare;
 mod floor;
 mod floor_run;
 mod formats;
+mod html;
 mod meter;
 mod outlet;
 mod plan;

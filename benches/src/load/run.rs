@@ -36,7 +36,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a layer may take to change.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before the next switch.
-const SWITCH_PAUSE: Duration = Duration::from_secs(2);
+const SWITCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How a run is done.
 #[derive(Clone, Debug)]

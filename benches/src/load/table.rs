@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::capacity::Verdict;
 use super::report::{Report, Sample, Spread};
 
 /// Names of the columns of [`line`].
@@ -126,6 +127,8 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
                 process.memory_before_mb, process.memory_mb, process.memory_per_client_kb
             ),
         ));
+    }
+    if process.memory_mb > 0.0 && traffic.forwarded_packets > 0 {
         rows.push((
             "CPU per forwarded packet",
             format!(
@@ -156,6 +159,24 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
         rows.push(("first error", error.clone()));
     }
     rows
+}
+
+/// One run of several in a line.
+pub fn brief(report: &Report, verdict: &Verdict) -> String {
+    let verdict = match verdict {
+        Verdict::Good => "good".to_owned(),
+        Verdict::Bad(why) => format!("too much: {why}"),
+        Verdict::Unknown(why) => format!("unknown: {why}"),
+    };
+    format!(
+        "{:>8.0} packets/s, {:>7.1} Mbit/s, latency p99 {:>6.2} ms, lost {:.3} %, bridge {:>5.1} % of a core, {:>5.0} MB: {verdict}",
+        report.traffic.forwarded_per_second,
+        report.traffic.forwarded_mbits,
+        report.latency.p99,
+        report.traffic.lost_percent,
+        report.process.cpu_percent,
+        report.process.memory_mb,
+    )
 }
 
 /// The whole summary.
