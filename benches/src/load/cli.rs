@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::capacity::{self, Bounds, Verdict};
 use super::compare;
+use super::figures;
 use super::floor;
 use super::floor_run;
 use super::html;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Raise the load of a scenario until quality breaks, and tell how much was good
     FindCapacity(CapacityArguments),
+    /// Measure all scenarios, and write the table of docs/performance.md
+    Figures(FiguresArguments),
     /// Be the floor: receive, open, seal for each receiver and send, as a file says (ratio starts it)
     Floor {
         /// What ratio wrote
@@ -49,7 +52,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct RunArguments {
     /// What participants do
     scenario: Scenario,
@@ -94,8 +97,29 @@ struct CapacityArguments {
     max_lag: f64,
 }
 
-/// The bridge under test.
 #[derive(Debug, Args)]
+struct FiguresArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+    /// Seconds to measure each scenario
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Factor for the sizes of all scenarios
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Times that bridge and floor are run in turn
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    rounds: u16,
+    /// Document whose table is replaced
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+    /// Folder for the report of every scenario, as JSON and as a page
+    #[arg(long, value_name = "FOLDER")]
+    reports: Option<PathBuf>,
+}
+
+/// The bridge under test.
+#[derive(Clone, Debug, Args)]
 struct TargetArguments {
     /// Control API of a bridge that runs already, such as http://127.0.0.1:8080; otherwise a Causeway is started here
     #[arg(long, value_name = "URL")]
@@ -126,7 +150,7 @@ enum Srtp {
 }
 
 /// The load.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct LoadArguments {
     /// Participants (of each meeting, where there are several)
     #[arg(long)]
@@ -164,7 +188,7 @@ struct LoadArguments {
 }
 
 /// What is written.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct OutputArguments {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
@@ -201,14 +225,7 @@ impl Cli {
     fn execute(self) -> Result<ExitCode, String> {
         match self.command {
             Command::Run(arguments) => {
-                let target = arguments.target.start()?;
-                let options =
-                    arguments
-                        .load
-                        .options(&arguments.output, arguments.scenario, &target);
-                let plan = arguments.scenario.plan(&arguments.load.scale());
-                let mut report = run::run(&options, &plan)?.report;
-                report.process.ready_ms = target.ready_ms();
+                let report = once(&arguments)?;
                 arguments.output.write(&report)?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -222,6 +239,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::FindCapacity(arguments) => find_capacity(&arguments),
+            Command::Figures(arguments) => measure_figures(&arguments),
             Command::Floor { routes } => {
                 let address = process::local_address().map_err(|error| error.to_string())?;
                 floor::run(&routes, (address, 0).into())?;
@@ -229,6 +247,17 @@ impl Cli {
             }
         }
     }
+}
+
+/// Runs a scenario once.
+fn once(arguments: &RunArguments) -> Result<Report, String> {
+    let target = arguments.target.start()?;
+    let load = &arguments.load;
+    let options = load.options(&arguments.output, arguments.scenario, &target);
+    let plan = arguments.scenario.plan(&load.scale());
+    let mut report = run::run(&options, &plan)?.report;
+    report.process.ready_ms = target.ready_ms();
+    Ok(report)
 }
 
 /// Runs the bridge and the floor in turn. What the bridge sent to whom in a round is what the floor sends.
@@ -281,6 +310,56 @@ fn read(file: &PathBuf) -> Result<Report, String> {
         FORMAT => Ok(report),
         other => Err(error(&format!("format {other} is not known"))),
     }
+}
+
+fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
+    let mut measured = Vec::new();
+    for row in &figures::ROWS {
+        println!("{}", row.what);
+        let scale = arguments.scale.clamp(0.001, 10.0);
+        let size = row
+            .size
+            .map(|size| ((f64::from(size) * scale) as u32).max(1));
+        let name = row.what.replace([' ', ','], "-");
+        let file = |end: &str| Some(arguments.reports.as_ref()?.join(format!("{name}.{end}")));
+        let run = RunArguments {
+            scenario: row.scenario,
+            target: arguments.target.clone(),
+            load: LoadArguments {
+                size,
+                count: None,
+                scale: Some(scale),
+                seconds: Some(arguments.seconds),
+                warmup: 8,
+                srtp: if row.aes_cm { Srtp::Cm } else { Srtp::Gcm },
+                ssrc_rewriting: false,
+                no_channel: false,
+                spread: 0.0,
+                gro: false,
+                threads: 1,
+            },
+            output: OutputArguments {
+                json: file("json"),
+                html: file("html"),
+                quiet: true,
+            },
+        };
+        let report = match row.floor {
+            true => ratio(&RatioArguments {
+                run: run.clone(),
+                rounds: arguments.rounds,
+            })?,
+            false => once(&run)?,
+        };
+        run.output.write(&report)?;
+        measured.push((row, report));
+    }
+    let table = figures::table(&measured);
+    println!("{table}");
+    if let Some(file) = &arguments.into {
+        figures::write_into(file, &table)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn find_capacity(arguments: &CapacityArguments) -> Result<ExitCode, String> {

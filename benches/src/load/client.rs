@@ -8,7 +8,7 @@ use causeway_bridge::config::IceConfig;
 use causeway_bridge::ids::{Path, SocketId, WorkerId};
 use causeway_bridge::messages::RemoteIce;
 use causeway_bridge::random::Random;
-use causeway_bridge::srtp::{Inbound, KeyingMaterial, Profile};
+use causeway_bridge::srtp::{KeyingMaterial, Profile};
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::ice::{Credentials, IceEvent, IceTransport};
 use causeway_bridge::transport::secure::{
@@ -16,14 +16,13 @@ use causeway_bridge::transport::secure::{
 };
 use causeway_bridge::wire::demux::{Class, classify};
 use causeway_bridge::wire::rtcp::{self, Compound, Element};
-use causeway_bridge::wire::rtp::RtpHeader;
 use causeway_bridge::wire::stun::{self, StunMessage};
 use causeway_bridge::worker::egress::{ChainHint, Egress};
 
-use super::Map;
 use super::clock::Clock;
 use super::floor;
 use super::formats::{self, Kind};
+use super::inbounds::Inbounds;
 use super::outlet::Outlet;
 use super::receiver::Receiver;
 use super::sender::{Audio, Video};
@@ -564,60 +563,6 @@ impl Client {
 
     fn use_keys(&mut self, keys: KeyingMaterial) {
         self.outlet = Some(Outlet::new(keys.outbound()));
-        self.inbounds = Inbounds {
-            keys: Some(keys),
-            groups: Vec::new(),
-            group_of: Map::default(),
-        };
-    }
-}
-
-/// The receiving direction: one [`Inbound`] for every so many SSRCs, as a bridge may send more of them than one allows.
-#[derive(Default)]
-struct Inbounds {
-    keys: Option<KeyingMaterial>,
-    groups: Vec<Inbound>,
-    group_of: Map<u32, u16>,
-}
-
-/// Groups at most: bounds what a bridge can make us keep.
-const MAX_GROUPS: usize = 64;
-
-impl Inbounds {
-    fn open(&mut self, datagram: &[u8], out: &mut [u8]) -> Option<(RtpHeader, usize)> {
-        let header = RtpHeader::parse(datagram).ok()?;
-        let group = match self.group_of.get(&header.ssrc) {
-            Some(group) => *group,
-            None => self.admit(header.ssrc)?,
-        };
-        let inbound = self.groups.get_mut(usize::from(group))?;
-        let opened = inbound.open_rtp(&header, datagram, out).ok()?;
-        Some((header, opened.len))
-    }
-
-    fn admit(&mut self, ssrc: u32) -> Option<u16> {
-        let keys = self.keys.as_ref()?;
-        let fits = self
-            .groups
-            .last_mut()
-            .is_some_and(|group| group.allow(ssrc).is_ok());
-        if !fits {
-            if self.groups.len() == MAX_GROUPS {
-                return None;
-            }
-            let mut group = keys.inbound();
-            group.allow(ssrc).ok()?;
-            self.groups.push(group);
-        }
-        let group = (self.groups.len() - 1) as u16;
-        self.group_of.insert(ssrc, group);
-        Some(group)
-    }
-
-    fn open_rtcp(&mut self, datagram: &[u8], out: &mut [u8]) -> Option<usize> {
-        if self.groups.is_empty() {
-            self.groups.push(self.keys.as_ref()?.inbound());
-        }
-        self.groups.first_mut()?.open_rtcp(datagram, out).ok()
+        self.inbounds = Inbounds::new(keys);
     }
 }

@@ -12,11 +12,12 @@ use causeway_bridge::srtp::Profile;
 use super::client::Client;
 use super::clock::Clock;
 use super::floor::{self, Routes, Stream};
+use super::join::{open_socket, sources_of};
 use super::meter::Meter;
 use super::plan::Plan;
 use super::process;
 use super::report::Report;
-use super::run::{Options, Threads, open_socket, sources_of};
+use super::run::{Options, Threads};
 use super::stamp;
 use super::thread::{Order, Route};
 
