@@ -7,6 +7,10 @@ use causeway_bridge::time::Time;
 /// What [`Time`] the clock was made at: not zero, so that datagrams which the kernel got just before have a time too.
 const ORIGIN: Time = Time::from_millis(60_000);
 
+/// Time between two readings of a clock with one of another in between, if nothing interrupts.
+const MAX_GAP: Duration = Duration::from_micros(5);
+const TRIES: usize = 10;
+
 /// Monotonic time since the start of the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -39,8 +43,19 @@ impl Clock {
 
     /// Follows the wall clock, which is slewed: call it every second.
     pub fn synchronize(&mut self) {
-        if let Ok(wall) = SystemTime::now().duration_since(UNIX_EPOCH) {
-            self.wall = wall.saturating_sub(self.base.elapsed());
+        // Both clocks must be read at one moment: not if the thread was interrupted in between.
+        for _ in 0..TRIES {
+            let before = self.base.elapsed();
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+            let after = self.base.elapsed();
+            if let Ok(wall) = wall
+                && (after - before < MAX_GAP || self.wall.is_zero())
+            {
+                self.wall = wall.saturating_sub(before + (after - before) / 2);
+                if after - before < MAX_GAP {
+                    return;
+                }
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Joined {
     pub number: u32,
     pub web_socket: Option<String>,
     pub address: SocketAddr,
+    /// Where the bridge receives.
+    pub bridge: SocketAddr,
 }
 
 /// Sends the requests of clients in the order in which they join.
@@ -117,6 +119,7 @@ impl Joiner<'_> {
             number,
             web_socket: created.web_socket,
             address: local,
+            bridge: address,
         })
     }
 

@@ -33,6 +33,8 @@ pub struct Window {
     moving: usize,
     /// Datagrams that the kernel dropped before the generator read them.
     pub generator_drops: u64,
+    /// The same for the bridge.
+    pub bridge_drops: u64,
 }
 
 /// Collects samples.
@@ -93,6 +95,7 @@ impl Meter {
             stats: Stats::default(),
             moving: 0,
             generator_drops: 0,
+            bridge_drops: 0,
         }
     }
 
@@ -236,6 +239,7 @@ impl Window {
             seconds,
             traffic: Traffic {
                 generator_drops: self.generator_drops,
+                bridge_drops: self.bridge_drops,
                 ..Traffic::new(stats, seconds)
             },
             latency: (&stats.latency).into(),

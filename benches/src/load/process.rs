@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -89,9 +89,8 @@ pub fn machine_ticks() -> Option<(u64, u64)> {
     Some((idle, fields.iter().take(8).sum()))
 }
 
-/// Datagrams that the kernel dropped at IPv4 sockets with these local addresses, since they exist.
-pub fn dropped(sockets: &[SocketAddr]) -> u64 {
-    let ports: BTreeSet<u16> = sockets.iter().map(SocketAddr::port).collect();
+/// Datagrams that the kernel dropped at IPv4 sockets with these local ports, since they exist.
+pub fn dropped(ports: &BTreeSet<u16>) -> u64 {
     let table = fs::read_to_string("/proc/self/net/udp").unwrap_or_default();
     // Columns (proc_pid_net(5)): 1 is "ADDRESS:PORT" in hex, the last one counts drops.
     let rows = table.lines().skip(1).filter_map(|row| {

@@ -9,6 +9,7 @@ pub const FORMAT: u32 = 1;
 
 /// Times of one kind, in ms.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spread {
     /// How many there are.
     pub count: u64,
@@ -37,6 +38,7 @@ impl From<&Times> for Spread {
 
 /// One second of a run.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// Seconds since the start of the run.
     pub at: f64,
@@ -72,6 +74,7 @@ pub struct Sample {
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     /// Participants.
     pub clients: usize,
@@ -93,6 +96,7 @@ pub struct Settings {
 
 /// How clients got in.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Joining {
     /// Clients that connected.
     pub connected: usize,
@@ -114,6 +118,7 @@ pub struct Joining {
 
 /// What arrived during the measurement.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Traffic {
     /// RTP packets that clients sent.
     pub sent_packets: u64,
@@ -141,6 +146,8 @@ pub struct Traffic {
     pub bad_packets: u64,
     /// Datagrams that the kernel threw away because the generator did not read fast enough.
     pub generator_drops: u64,
+    /// Datagrams that the kernel threw away because the bridge did not read fast enough.
+    pub bridge_drops: u64,
     /// Packets of clients that the bridge asked for again.
     pub nacked_by_bridge: u64,
     /// Packets that clients asked for again.
@@ -153,6 +160,7 @@ pub struct Traffic {
 
 /// What the eye saw.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Picture {
     /// Complete frames.
     pub frames: u64,
@@ -172,6 +180,7 @@ pub struct Picture {
 
 /// What the process under test used.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Process {
     /// What it was.
     pub name: String,
@@ -197,6 +206,7 @@ pub struct Process {
 
 /// The state of the generator itself: if it was late, the figures say less.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Generator {
     /// How late it sent.
     pub send_lag: Spread,
@@ -210,6 +220,7 @@ pub struct Generator {
 
 /// A whole run.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// See [`FORMAT`].
     pub format: u32,
@@ -245,6 +256,7 @@ pub struct Report {
 
 /// What the same forwarding costs a program that does nothing else.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Floor {
     /// Its CPU time per packet, one figure for each round.
     pub micros_per_packet: Vec<f64>,
@@ -276,6 +288,7 @@ impl Traffic {
             duplicate_packets: stats.duplicate_packets,
             bad_packets: stats.bad_packets + stats.foreign_packets,
             generator_drops: 0,
+            bridge_drops: 0,
             nacked_by_bridge: stats.nacked_by_bridge,
             nacked_by_clients: stats.nacked_by_clients,
             keyframe_requests: stats.keyframe_requests,

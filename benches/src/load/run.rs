@@ -1,5 +1,6 @@
 //! One run of a scenario against a bridge.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -17,6 +18,7 @@ use super::formats::{self, Kind};
 use super::join::{Joined, Joiner};
 use super::meter::{Meter, Window};
 use super::plan::Plan;
+use super::process::dropped;
 use super::report::{Joining, Report};
 use super::rest::Focus;
 use super::thread::{self, Event, Handle, Order, Role, Route};
@@ -175,12 +177,16 @@ pub fn run(options: &Options, plan: &Plan) -> Result<Outcome, String> {
         threads,
         channels,
         sockets: Vec::new(),
+        bridge_ports: BTreeSet::new(),
         run: format!("load-{:x}", Random::from_os().u32()),
     };
     let outcome = session.conduct(&focus);
     session.leave(&focus);
     outcome
 }
+
+/// Bridge channels of clients that are not connected yet.
+type Urls = HashMap<u32, Option<String>>;
 
 struct Session<'a> {
     options: &'a Options,
@@ -191,6 +197,8 @@ struct Session<'a> {
     channels: Channels,
     /// Local addresses of clients.
     sockets: Vec<SocketAddr>,
+    /// Where the bridge receives.
+    bridge_ports: BTreeSet<u16>,
     /// Part of all meeting ids.
     run: String,
 }
@@ -208,7 +216,9 @@ impl Session<'_> {
         let (joining, early) = self.join(focus)?;
         let after_joining = self.meter.usage();
         let mut window = early;
-        if !self.plan.measures_joins {
+        if self.plan.measures_joins {
+            (window.generator_drops, window.bridge_drops) = self.drops();
+        } else {
             self.pause(self.options.warmup);
             window = self.measure();
         }
@@ -277,7 +287,7 @@ impl Session<'_> {
                 scope.spawn(move || joiner.run(&sender));
             }
             drop(sender);
-            let mut urls = std::collections::HashMap::new();
+            let mut urls = Urls::new();
             let mut last = self.clock.now();
             let mut answered = 0;
             let window = self.meter.open();
@@ -289,20 +299,7 @@ impl Session<'_> {
                 while let Ok(result) = joined.try_recv() {
                     last = self.clock.now();
                     answered += 1;
-                    match result {
-                        Ok(Joined {
-                            number,
-                            web_socket,
-                            address,
-                        }) => {
-                            urls.insert(number, web_socket);
-                            self.sockets.push(address);
-                        }
-                        Err(error) => {
-                            joining.failed += 1;
-                            joining.first_error.get_or_insert(error);
-                        }
-                    }
+                    self.note(result, &mut joining, &mut urls);
                 }
                 let tick = Duration::from_millis(20);
                 let mut event = self.threads.events.recv_timeout(tick).ok();
@@ -312,10 +309,9 @@ impl Session<'_> {
                             joining.connected += 1;
                             last = self.clock.now();
                             // Its answer came before it could connect.
-                            while let Ok(Ok(other)) = joined.try_recv() {
+                            while let Ok(result) = joined.try_recv() {
                                 answered += 1;
-                                urls.insert(other.number, other.web_socket);
-                                self.sockets.push(other.address);
+                                self.note(result, &mut joining, &mut urls);
                             }
                             if let Some(Some(url)) = urls.remove(&number) {
                                 self.open_channel(number, &url);
@@ -350,6 +346,21 @@ impl Session<'_> {
                 joining.first_error.unwrap_or_default()
             )),
             _ => Ok((joining, window)),
+        }
+    }
+
+    /// Takes the answer to a client's requests.
+    fn note(&mut self, result: Result<Joined, String>, joining: &mut Joining, urls: &mut Urls) {
+        match result {
+            Ok(joined) => {
+                urls.insert(joined.number, joined.web_socket);
+                self.sockets.push(joined.address);
+                self.bridge_ports.insert(joined.bridge.port());
+            }
+            Err(error) => {
+                joining.failed += 1;
+                joining.first_error.get_or_insert(error);
+            }
         }
     }
 
@@ -410,7 +421,9 @@ impl Session<'_> {
             self.meter.tick(&self.threads, true);
         }
         let mut window = self.meter.close(window, &self.threads, true);
-        window.generator_drops = self.drops().saturating_sub(drops);
+        let after = self.drops();
+        window.generator_drops = after.0.saturating_sub(drops.0);
+        window.bridge_drops = after.1.saturating_sub(drops.1);
         window
     }
 
@@ -458,9 +471,14 @@ impl Session<'_> {
         }
     }
 
-    /// Datagrams that the kernel threw away for our sockets.
-    fn drops(&self) -> u64 {
-        super::process::dropped(&self.sockets)
+    /// Datagrams that the kernel threw away so far: for our sockets, and for those of a bridge on this machine.
+    fn drops(&self) -> (u64, u64) {
+        let own = self.sockets.iter().map(SocketAddr::port).collect();
+        let bridge = match self.options.pid {
+            Some(_) => dropped(&self.bridge_ports),
+            None => 0,
+        };
+        (dropped(&own), bridge)
     }
 
     fn leave(self, focus: &Focus) {

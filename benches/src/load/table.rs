@@ -75,13 +75,14 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
         (
             "loss",
             format!(
-                "{} lost ({:.4} %), {} repaired, {} late, {} twice, {} bad",
+                "{} lost ({:.4} %), {} repaired, {} late, {} twice, {} bad; {} datagrams not read by the bridge",
                 traffic.lost_packets,
                 traffic.lost_percent,
                 traffic.repaired_packets,
                 traffic.late_packets,
                 traffic.duplicate_packets,
-                traffic.bad_packets
+                traffic.bad_packets,
+                traffic.bridge_drops
             ),
         ),
         ("latency", spread(&report.latency)),
