@@ -3,6 +3,8 @@
 //! [`Conference`] drives the real [`Worker`] the way `net` does, with made-up paths instead of sockets: connectivity
 //! checks, keys and constraints go in as they do from clients and from the control plane.
 
+pub mod load;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -38,6 +38,7 @@ pub use self::shared::Clock;
 pub use self::sockets::{
     BindError, Interface, Offloads, interface_addresses, interfaces, offloads,
 };
+pub use self::sys::{ReceiveBatch, SendBatch, Sent, enable_gro, enable_timestamps, has_gso};
 
 use self::shared::{Inbox, Shared};
 use self::worker_thread::{WAKE, WorkerThread};

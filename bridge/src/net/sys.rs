@@ -71,14 +71,22 @@ fn read_clock(clock: libc::clockid_t) -> Option<Duration> {
     };
     // SAFETY: the kernel writes into the local variable only.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).ok()?;
-    let nanos = u32::try_from(time.tv_nsec).ok()?;
-    (result == 0).then(|| Duration::new(seconds, nanos))
+    if result == 0 { to_duration(time) } else { None }
 }
 
 /// Asks the kernel to merge datagrams of one flow; an error means that it can not.
 pub fn enable_gro(socket: &impl AsRawFd) -> io::Result<()> {
     set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Asks the kernel to say when each datagram came, see [`ReceiveBatch::receive_stamped`].
+pub fn enable_timestamps(socket: &impl AsRawFd) -> io::Result<()> {
+    set_int(
+        socket.as_raw_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_TIMESTAMPNS,
+        1,
+    )
 }
 
 /// Whether the kernel knows UDP_SEGMENT.
@@ -147,6 +155,16 @@ impl ReceiveBatch {
         socket: &impl AsRawFd,
         mut each: impl FnMut(SocketAddr, &[u8]),
     ) -> io::Result<bool> {
+        self.receive_stamped(socket, |source, data, _| each(source, data))
+    }
+
+    /// Like [`ReceiveBatch::receive`], with the time since the Unix epoch at which the kernel got each datagram; `None`
+    /// without [`enable_timestamps`]. Merged datagrams share the time of the first.
+    pub fn receive_stamped(
+        &mut self,
+        socket: &impl AsRawFd,
+        mut each: impl FnMut(SocketAddr, &[u8], Option<Duration>),
+    ) -> io::Result<bool> {
         for index in 0..RECEIVE_BATCH {
             self.vectors[index] = libc::iovec {
                 iov_base: self.buffers[index * self.size..].as_mut_ptr().cast(),
@@ -189,35 +207,58 @@ impl ReceiveBatch {
                 continue;
             };
             let data = &self.buffers[index * self.size..index * self.size + len];
-            match segment_size(&header.msg_hdr) {
+            let notes = notes(&header.msg_hdr);
+            match notes.segment {
                 Some(segment) if segment > 0 && segment < len => {
                     for datagram in data.chunks(segment) {
-                        each(source, datagram);
+                        each(source, datagram, notes.arrival);
                     }
                 }
-                _ => each(source, data),
+                _ => each(source, data, notes.arrival),
             }
         }
         Ok(received == RECEIVE_BATCH)
     }
 }
 
-/// The UDP_GRO control message of a received message.
-fn segment_size(header: &libc::msghdr) -> Option<usize> {
-    // SAFETY: the kernel filled msg_control and msg_controllen of this header; the CMSG macros stay inside.
+/// What the kernel says about a received message.
+#[derive(Default)]
+struct Notes {
+    /// Length of each of the datagrams that were merged.
+    segment: Option<usize>,
+    /// Since the Unix epoch.
+    arrival: Option<Duration>,
+}
+
+/// The control messages of a received message.
+fn notes(header: &libc::msghdr) -> Notes {
+    let mut notes = Notes::default();
+    // SAFETY: the kernel filled msg_control and msg_controllen of this header; the CMSG macros stay inside, and the
+    // kernel gives each of these types the data that is read.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
-            if (*control).cmsg_level == libc::SOL_UDP && (*control).cmsg_type == libc::UDP_GRO {
-                let value = libc::CMSG_DATA(control)
-                    .cast::<libc::c_int>()
-                    .read_unaligned();
-                return usize::try_from(value).ok();
+            let data = libc::CMSG_DATA(control);
+            match ((*control).cmsg_level, (*control).cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let value = data.cast::<libc::c_int>().read_unaligned();
+                    notes.segment = usize::try_from(value).ok();
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    notes.arrival = to_duration(data.cast::<libc::timespec>().read_unaligned());
+                }
+                _ => {}
             }
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    None
+    notes
+}
+
+fn to_duration(time: libc::timespec) -> Option<Duration> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    Some(Duration::new(seconds, nanos))
 }
 
 /// Buffers for sending.
@@ -624,6 +665,25 @@ mod tests {
         let sizes = [1_000; 20].iter().copied().chain([17]).collect::<Vec<_>>();
         let received = exchange(false, true, true, &sizes);
         assert_eq!(received.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+    }
+
+    #[test]
+    fn the_kernel_says_when_a_datagram_came() {
+        let (sender, receiver) = (loopback(false), loopback(false));
+        enable_timestamps(&receiver).expect("every kernel has timestamps");
+        let before = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970");
+        let to = receiver.local_addr().expect("bound");
+        sender.send_to(b"x", to).expect("sends");
+        let mut arrivals = Vec::new();
+        ReceiveBatch::new(true)
+            .receive_stamped(&receiver, |_, _, arrival| arrivals.push(arrival))
+            .expect("receives");
+        let [Some(arrival)] = arrivals[..] else {
+            panic!("{arrivals:?}");
+        };
+        assert!(arrival >= before && arrival - before < Duration::from_secs(60));
     }
 
     #[test]

@@ -83,16 +83,17 @@ impl WorkerThread {
             let now = shared.clock.now();
             inbox.turn_begins(now);
             let sent = self.worker.counters().get(Counter::RtpOut);
-            for (index, readable) in readable.iter_mut().enumerate() {
-                if *readable {
-                    *readable = self.receive(&mut receive, index, now);
-                }
-            }
+            // Before datagrams: a client whose check another worker just answered may have sent to this one already.
             for _ in 0..MESSAGES_PER_TURN {
                 let Some((from, message)) = inbox.ring.pop() else {
                     break;
                 };
                 self.worker.handle_ring(now, from, message);
+            }
+            for (index, readable) in readable.iter_mut().enumerate() {
+                if *readable {
+                    *readable = self.receive(&mut receive, index, now);
+                }
             }
             for _ in 0..MESSAGES_PER_TURN {
                 let Some(command) = inbox.commands.pop() else {
@@ -105,10 +106,11 @@ impl WorkerThread {
                 self.worker.handle_timeout(now);
             }
             self.worker.end_turn(now);
+            // Before the network: other workers must know a path when its client gets the answer to its check.
+            self.deliver();
             self.flush(&mut send);
             let sent_in_turn = self.worker.counters().get(Counter::RtpOut) - sent;
             self.count_transit(sent_in_turn, shared.clock.now() - now);
-            self.deliver();
         }
     }
 

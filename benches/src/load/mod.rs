@@ -1,0 +1,41 @@
+//! A load generator: participants that speak the protocols of a bridge, without encoding or decoding media.
+//!
+//! ```text
+//!  plan ──► run ──► rest (Colibri2)              one focus
+//!            │  └─► channel (websockets)         one per client
+//!            └────► thread ──► client (sans-IO)  ICE, DTLS, SRTP; sender, receiver
+//!            meter ◄── stats ◄──┘
+//! ```
+
+mod arrivals;
+mod capacity;
+mod channel;
+mod client;
+mod clock;
+mod compare;
+mod figures;
+mod floor;
+mod floor_run;
+mod formats;
+mod html;
+mod inbounds;
+mod join;
+mod meter;
+mod outlet;
+mod plan;
+mod process;
+mod receiver;
+mod report;
+mod rest;
+mod run;
+mod sender;
+mod stamp;
+mod stats;
+mod stream;
+mod table;
+mod thread;
+
+pub mod cli;
+
+/// Maps on the way of packets. Their keys come from the bridge under test, which is trusted.
+type Map<K, V> = std::collections::HashMap<K, V, std::hash::BuildHasherDefault<ahash::AHasher>>;

@@ -1,0 +1,80 @@
+//! From plain packets to sealed datagrams.
+
+use causeway_bridge::ids::Path;
+use causeway_bridge::srtp::Outbound;
+use causeway_bridge::time::Time;
+use causeway_bridge::wire::extensions::{HeaderBuilder, abs_send_time};
+use causeway_bridge::worker::egress::{ChainHint, Egress};
+
+use super::formats::{ABS_SEND_TIME, AUDIO_LEVEL, OPUS, TRANSPORT_CC};
+
+/// Largest plain packet.
+const MAX_PLAIN: usize = 1_400;
+
+/// The sending side of one client's connection.
+pub struct Outlet {
+    srtp: Outbound,
+    transport_sequence: u16,
+    /// RTP packets and bytes that left.
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl Outlet {
+    pub fn new(srtp: Outbound) -> Outlet {
+        Outlet {
+            srtp,
+            transport_sequence: 0,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Seals one RTP packet; `write` writes its payload and returns the length. `level` goes with audio.
+    pub fn rtp(
+        &mut self,
+        now: Time,
+        out: (&mut Egress, Path),
+        header: &HeaderBuilder,
+        index: u64,
+        level: u8,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        let (egress, path) = out;
+        let Some(slot) = egress.slot(MAX_PLAIN + self.srtp.overhead()) else {
+            return;
+        };
+        let transport = self.transport_sequence.to_be_bytes();
+        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        let (time, level) = (abs_send_time(now), [level]);
+        let last: (u8, &[u8]) = if header.payload_type == OPUS {
+            (AUDIO_LEVEL, &level)
+        } else {
+            (ABS_SEND_TIME, &time)
+        };
+        let Some(start) = header.write(slot, &[(TRANSPORT_CC, &transport), last]) else {
+            return;
+        };
+        let len = start + write(&mut slot[start..MAX_PLAIN]);
+        if let Ok(sealed) = self.srtp.seal_rtp(header.ssrc, index, slot, start, len) {
+            egress.commit(path, sealed, &mut ChainHint::default());
+            self.packets += 1;
+            self.bytes += sealed as u64;
+        }
+    }
+
+    /// Seals an RTCP compound.
+    pub fn rtcp(&mut self, out: (&mut Egress, Path), compound: &[u8]) {
+        let (egress, path) = out;
+        if compound.is_empty() {
+            return;
+        }
+        let Some(slot) = egress.slot(compound.len() + self.srtp.rtcp_overhead()) else {
+            return;
+        };
+        slot[..compound.len()].copy_from_slice(compound);
+        if let Ok(sealed) = self.srtp.seal_rtcp(slot, compound.len()) {
+            egress.commit(path, sealed, &mut ChainHint::default());
+        }
+    }
+}

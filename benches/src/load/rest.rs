@@ -1,0 +1,305 @@
+//! Colibri2 over REST, as a focus speaks it (colibri2 spec §2).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use causeway_bridge::transport::ice::Credentials;
+use causeway_bridge::transport::secure::Fingerprint;
+use serde_json::{Value, json};
+
+use super::client::Remote;
+use super::formats::{
+    self, ABS_SEND_TIME, AUDIO_LEVEL, Kind, OPUS, Picture, RTX, TRANSPORT_CC, VP8,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(20);
+const MAX_ANSWER: u64 = 1 << 20;
+const ICE_NAMESPACE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
+const TRANSPORT_CC_URI: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+const ABS_SEND_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+
+/// The control API of a bridge.
+#[derive(Clone)]
+pub struct Focus {
+    agent: ureq::Agent,
+    conferences: String,
+    root: String,
+}
+
+/// What the bridge answers about a new endpoint.
+#[derive(Debug)]
+pub struct Created {
+    pub remote: Remote,
+    pub web_socket: Option<String>,
+}
+
+/// A request failed; with what the bridge said.
+#[derive(Debug)]
+pub struct RestError(pub String);
+
+impl std::fmt::Display for RestError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Focus {
+    /// `root` is such as `http://127.0.0.1:8080`.
+    pub fn new(root: &str) -> Focus {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .build();
+        let root = root.trim_end_matches('/');
+        Focus {
+            agent: config.into(),
+            conferences: format!("{root}/colibri/v2/conferences"),
+            root: root.to_owned(),
+        }
+    }
+
+    /// Whether the bridge answers at all.
+    pub fn is_alive(&self) -> bool {
+        let answer = self
+            .agent
+            .get(format!("{}/about/version", self.root))
+            .call();
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    fn request(&self, create: bool, path: &str, body: &Value) -> Result<Value, RestError> {
+        let url = format!("{}{path}", self.conferences);
+        let request = match create {
+            true => self.agent.post(&url),
+            false => self.agent.patch(&url),
+        };
+        let error = |what: &dyn std::fmt::Display| RestError(format!("{url}: {what}"));
+        let mut answer = request
+            .header("Content-Type", "application/json")
+            .send(body.to_string())
+            .map_err(|e| error(&e))?;
+        let status = answer.status();
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_to_string();
+        let text = text.map_err(|e| error(&e))?;
+        if !status.is_success() {
+            return Err(error(&format!("{status} {text}")));
+        }
+        serde_json::from_str(&text).map_err(|e| error(&e))
+    }
+
+    pub fn create_conference(&self, meeting: &str) -> Result<(), RestError> {
+        let body = json!({
+            "meeting-id": meeting,
+            "name": format!("{meeting}@conference.load.example"),
+            "create": true,
+        });
+        self.request(true, "", &body).map(|_| ())
+    }
+
+    pub fn expire_conference(&self, meeting: &str) -> Result<(), RestError> {
+        self.request(false, &format!("/{meeting}"), &json!({"expire": true}))
+            .map(|_| ())
+    }
+
+    fn endpoint(&self, meeting: &str, changes: Value) -> Result<Value, RestError> {
+        let body = json!({"endpoints": [changes]});
+        self.request(false, &format!("/{meeting}"), &body)
+    }
+
+    /// Creates an endpoint; its own transport is not known yet.
+    pub fn create_endpoint(
+        &self,
+        meeting: &str,
+        id: &str,
+        rewriting: bool,
+    ) -> Result<Created, RestError> {
+        let mut capabilities = vec!["source-names"];
+        if rewriting {
+            capabilities.push("ssrc-rewriting");
+        }
+        let answer = self.endpoint(
+            meeting,
+            json!({
+                "id": id,
+                "create": true,
+                "capabilities": capabilities,
+                "medias": medias(),
+                "transport": {"ice-controlling": true},
+            }),
+        )?;
+        read_created(&answer).ok_or_else(|| RestError(format!("no transport in {answer}")))
+    }
+
+    /// Tells the bridge about the client's side.
+    pub fn connect_endpoint(
+        &self,
+        meeting: &str,
+        id: &str,
+        credentials: &Credentials,
+        fingerprint: &Fingerprint,
+        sources: Value,
+    ) -> Result<(), RestError> {
+        let body = json!({
+            "id": id,
+            "transport": {"transport": {
+                "xmlns": ICE_NAMESPACE,
+                "ufrag": &*credentials.ufrag,
+                "pwd": &*credentials.password,
+                "rtcp-mux": true,
+                "fingerprints": [{
+                    "fingerprint": fingerprint.to_string(),
+                    "hash": "sha-256",
+                    "setup": "active",
+                }],
+            }},
+            "sources": sources,
+        });
+        self.endpoint(meeting, body).map(|_| ())
+    }
+}
+
+fn read_created(answer: &Value) -> Option<Created> {
+    let transport = answer.pointer("/endpoints/0/transport/transport")?;
+    let text = |name: &str| Some(transport.get(name)?.as_str()?.to_owned());
+    let candidates = transport.get("candidates")?.as_array()?.iter();
+    let candidates = candidates.filter_map(|candidate| {
+        let part = |name: &str| {
+            let value = candidate.get(name)?;
+            value
+                .as_str()
+                .map(str::to_owned)
+                .or_else(|| Some(value.to_string()))
+        };
+        let ip: IpAddr = part("ip")?.parse().ok()?;
+        Some(SocketAddr::new(ip, part("port")?.parse().ok()?))
+    });
+    let fingerprints = transport.get("fingerprints")?.as_array()?.iter();
+    let fingerprints = fingerprints.filter_map(|print| {
+        let digest = print.get("fingerprint")?.as_str()?;
+        Fingerprint::parse(digest, print.get("hash")?.as_str()?).ok()
+    });
+    Some(Created {
+        remote: Remote {
+            credentials: Credentials {
+                ufrag: text("ufrag")?.into(),
+                password: text("pwd")?.into(),
+            },
+            candidates: candidates.collect(),
+            fingerprints: fingerprints.collect(),
+        },
+        web_socket: transport
+            .pointer("/web-sockets/0")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+    })
+}
+
+fn medias() -> Value {
+    json!([
+        {
+            "type": "audio",
+            "payload-types": [{
+                "name": "opus", "id": OPUS, "clockrate": 48_000, "channels": 2,
+                "parameters": {"minptime": "10", "useinbandfec": "1"},
+                "rtcp-fbs": [{"type": "transport-cc"}],
+            }],
+            "rtp-hdrexts": [
+                {"uri": "urn:ietf:params:rtp-hdrext:ssrc-audio-level", "id": AUDIO_LEVEL},
+                {"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC},
+            ],
+        },
+        {
+            "type": "video",
+            "payload-types": [
+                {
+                    "name": "VP8", "id": VP8, "clockrate": 90_000,
+                    "rtcp-fbs": [
+                        {"type": "ccm", "subtype": "fir"}, {"type": "nack"},
+                        {"type": "nack", "subtype": "pli"}, {"type": "transport-cc"},
+                    ],
+                },
+                {"name": "rtx", "id": RTX, "clockrate": 90_000, "parameters": {"apt": VP8.to_string()}},
+            ],
+            "rtp-hdrexts": [
+                {"uri": ABS_SEND_TIME_URI, "id": ABS_SEND_TIME},
+                {"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC},
+            ],
+        },
+    ])
+}
+
+/// What signaling says of a client's microphone.
+pub fn describe_audio(client: u32, endpoint: &str) -> Value {
+    let name = formats::source_name(endpoint, Kind::Audio);
+    let ssrc = formats::ssrc(client, Kind::Audio, 0);
+    json!({"type": "audio", "id": name, "sources": [{"ssrc": ssrc, "name": name}]})
+}
+
+/// What signaling says of a camera or screen.
+pub fn describe_video(client: u32, endpoint: &str, kind: Kind, picture: &Picture) -> Value {
+    let name = formats::source_name(endpoint, kind);
+    let video_type = match kind {
+        Kind::Screen => "desktop",
+        _ => "camera",
+    };
+    let ssrcs: Vec<u32> = (0..picture.layers.len() as u32)
+        .map(|encoding| formats::ssrc(client, kind, encoding))
+        .collect();
+    let source = |ssrc: u32| json!({"ssrc": ssrc, "name": name, "videoType": video_type});
+    let sources: Vec<_> = ssrcs
+        .iter()
+        .flat_map(|ssrc| [source(*ssrc), source(formats::rtx(*ssrc))])
+        .collect();
+    let pair = |ssrc: &u32| json!({"semantics": "FID", "sources": [ssrc, formats::rtx(*ssrc)]});
+    let mut groups: Vec<_> = ssrcs.iter().map(pair).collect();
+    if ssrcs.len() > 1 {
+        groups.push(json!({"semantics": "SIM", "sources": ssrcs}));
+    }
+    json!({"type": "video", "id": name, "sources": sources, "ssrc-groups": groups})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_bridge_is_read() {
+        let answer = json!({"endpoints": [{"id": "a", "transport": {"transport": {
+            "xmlns": ICE_NAMESPACE, "ufrag": "abcd", "pwd": "secret", "rtcp-mux": true,
+            "candidates": [
+                {"ip": "192.0.2.2", "port": "10000", "type": "host"},
+                {"ip": "host.example", "port": "10000", "type": "host"},
+                {"ip": "2001:db8::1", "port": 10_000, "type": "host"},
+            ],
+            "fingerprints": [{"fingerprint": vec!["AB"; 32].join(":"), "hash": "sha-256", "setup": "actpass"}],
+            "web-sockets": ["ws://127.0.0.1:9090/colibri-ws/s/1/a?pwd=x"],
+        }}}]});
+        let created = read_created(&answer).expect("complete");
+        assert_eq!(created.remote.candidates.len(), 2);
+        assert_eq!(created.remote.fingerprints.len(), 1);
+        assert!(
+            created
+                .web_socket
+                .is_some_and(|url| url.starts_with("ws://"))
+        );
+        assert!(read_created(&json!({"endpoints": []})).is_none());
+    }
+
+    #[test]
+    fn a_camera_has_its_encodings_in_order_and_a_pair_for_each() {
+        let camera = describe_video(3, "abc", Kind::Camera, &Picture::camera());
+        let groups = camera["ssrc-groups"].as_array().expect("groups");
+        let first = formats::ssrc(3, Kind::Camera, 0);
+        assert_eq!(groups[0]["sources"], json!([first, first + 8]));
+        assert_eq!(
+            groups[3],
+            json!({"semantics": "SIM", "sources": [first, first + 1, first + 2]})
+        );
+        assert_eq!(camera["sources"].as_array().map(Vec::len), Some(6));
+    }
+}

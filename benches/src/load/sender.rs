@@ -1,0 +1,566 @@
+//! What a client sends: audio with levels, simulcast VP8, sender reports, retransmissions.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use causeway_bridge::ids::Path;
+use causeway_bridge::time::Time;
+use causeway_bridge::wire::extensions::HeaderBuilder;
+use causeway_bridge::wire::rtcp::SenderInfo;
+use causeway_bridge::worker::egress::Egress;
+
+use super::formats::{self, Kind, Layer, OPUS, Picture, RTX, VP8};
+use super::outlet::Outlet;
+use super::stamp::{self, Stamp};
+
+/// Packets that can be sent again.
+const REMEMBERED: usize = 256;
+/// A keyframe is not made more often, whoever asks.
+const KEYFRAME_PAUSE: Duration = Duration::from_millis(200);
+const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
+const AUDIO_PAYLOAD: usize = 80;
+/// VP8 payload descriptor with all identifiers, and the start of the frame.
+const DESCRIPTOR: usize = 6;
+const FRAME_HEADER: usize = 10;
+/// Where the stamp of a video packet is, from the end of the descriptor.
+pub const STAMP_AT: usize = FRAME_HEADER;
+/// Temporal layers of four frames in a row, and whether each begins anew from temporal layer 0 (RFC 7741 §4.2, Y).
+const TEMPORAL: [(u8, bool); 4] = [(0, false), (2, true), (1, true), (2, false)];
+
+/// All that a packet is made of: it can be made again.
+#[derive(Clone, Copy, Debug)]
+struct Recipe {
+    index: u64,
+    timestamp: u32,
+    stamp: Stamp,
+    layer: Layer,
+    picture: u16,
+    tl0: u8,
+    temporal: Option<(u8, bool)>,
+    keyframe: bool,
+}
+
+impl Recipe {
+    fn header(&self, ssrc: u32) -> HeaderBuilder {
+        HeaderBuilder {
+            marker: self.stamp.part + 1 == self.stamp.parts,
+            payload_type: VP8,
+            sequence: self.index as u16,
+            timestamp: self.timestamp,
+            ssrc,
+        }
+    }
+
+    /// RFC 7741 §4.2 and RFC 6386 §9.1. What follows the stamp is whatever was in the buffer.
+    fn write(&self, out: &mut [u8]) -> usize {
+        let start = self.stamp.part == 0;
+        let [picture_high, picture_low] = self.picture.to_be_bytes();
+        let layer = match self.temporal {
+            Some((id, sync)) => id << 6 | u8::from(sync) << 5,
+            None => 0,
+        };
+        out[0] = 0x80 | u8::from(start) << 4;
+        out[1..DESCRIPTOR].copy_from_slice(&[
+            0xe0,
+            0x80 | picture_high,
+            picture_low,
+            self.tl0,
+            layer,
+        ]);
+        let [w0, w1] = self.layer.width.to_le_bytes();
+        let [h0, h1] = self.layer.height.to_le_bytes();
+        let inter = u8::from(!self.keyframe);
+        let header = [inter, 0, 0, 0x9d, 0x01, 0x2a, w0, w1, h0, h1];
+        let front = DESCRIPTOR + FRAME_HEADER;
+        out[DESCRIPTOR..front].copy_from_slice(&header);
+        if let Some(place) = out[front..].first_chunk_mut() {
+            self.stamp.write(place);
+        }
+        // A header with two extension elements takes 24 bytes.
+        usize::from(self.layer.len)
+            .saturating_sub(24)
+            .max(front + Stamp::LEN)
+    }
+}
+
+/// One SSRC.
+#[derive(Debug)]
+struct Encoding {
+    ssrc: u32,
+    /// 0 is the lowest.
+    number: u8,
+    /// As in stamps.
+    label: u8,
+    layer: Layer,
+    active: bool,
+    keyframe_due: bool,
+    last_keyframe: Option<Time>,
+    next: u64,
+    next_rtx: u64,
+    frame: u32,
+    since_keyframe: u32,
+    picture: u16,
+    tl0: u8,
+    sent: VecDeque<Recipe>,
+    packets: u32,
+    octets: u32,
+}
+
+impl Encoding {
+    fn new(ssrc: u32, kind: Kind, number: u8, layer: Layer) -> Encoding {
+        Encoding {
+            ssrc,
+            number,
+            label: stamp::encoding(kind, number),
+            layer,
+            active: true,
+            keyframe_due: true,
+            last_keyframe: None,
+            next: u64::from(ssrc % 1_000),
+            next_rtx: 1,
+            frame: 0,
+            since_keyframe: 0,
+            picture: (ssrc % 0x7000) as u16,
+            tl0: ssrc as u8,
+            sent: VecDeque::new(),
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    /// The packets of the next frame.
+    fn frame(&mut self, now: Time, timestamp: u32, client: u32, picture: &Picture) -> Vec<Recipe> {
+        let pause = self
+            .last_keyframe
+            .is_none_or(|at| now - at >= KEYFRAME_PAUSE);
+        let keyframe = self.keyframe_due && pause;
+        if keyframe {
+            self.keyframe_due = false;
+            self.last_keyframe = Some(now);
+            self.since_keyframe = 0;
+        }
+        let at = self.since_keyframe as usize % TEMPORAL.len();
+        let temporal = picture.temporal.then_some(TEMPORAL[at]);
+        if temporal.is_none_or(|(id, _)| id == 0) {
+            self.tl0 = self.tl0.wrapping_add(1);
+        }
+        self.since_keyframe += 1;
+        self.frame += 1;
+        self.picture = (self.picture + 1) & 0x7fff;
+        let factor = if keyframe { picture.keyframe_factor } else { 1 };
+        let parts = self.layer.packets * factor;
+        (0..parts)
+            .map(|part| {
+                let index = self.next;
+                self.next += 1;
+                Recipe {
+                    index,
+                    timestamp,
+                    stamp: Stamp {
+                        sent: now,
+                        client,
+                        encoding: self.label,
+                        frame: self.frame,
+                        part,
+                        parts,
+                    },
+                    layer: self.layer,
+                    picture: self.picture,
+                    tl0: self.tl0,
+                    temporal,
+                    keyframe,
+                }
+            })
+            .collect()
+    }
+}
+
+/// A camera or a screen.
+#[derive(Debug)]
+pub struct Video {
+    pub kind: Kind,
+    client: u32,
+    picture: Picture,
+    encodings: Vec<Encoding>,
+    next_frame: Time,
+    /// Time over which the packets of a frame are spread.
+    spread: Duration,
+    /// What waits to be sent: when, number of its encoding, packet.
+    queue: VecDeque<(Time, usize, Recipe)>,
+    running: bool,
+}
+
+impl Video {
+    /// A source whose first frame is due at `start`.
+    pub fn new(client: u32, kind: Kind, picture: Picture, start: Time, spread: Duration) -> Video {
+        let encodings = picture.layers.iter().zip(0..).map(|(layer, number)| {
+            let ssrc = formats::ssrc(client, kind, u32::from(number));
+            Encoding::new(ssrc, kind, number, *layer)
+        });
+        Video {
+            kind,
+            client,
+            encodings: encodings.collect(),
+            picture,
+            next_frame: start,
+            spread,
+            queue: VecDeque::new(),
+            running: kind == Kind::Camera,
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1) / self.picture.frames_per_second
+    }
+
+    /// A screen sends nothing before it is shared.
+    pub fn set_running(&mut self, now: Time, running: bool) {
+        if running && !self.running {
+            self.next_frame = now;
+            self.need_keyframes();
+        }
+        self.running = running;
+    }
+
+    /// What the bridge says that anybody wants: −1 = all, 0 = nothing.
+    pub fn set_max_height(&mut self, height: i32) {
+        let mut begins = false;
+        for encoding in &mut self.encodings {
+            let fits = i32::from(encoding.layer.height) <= height || encoding.number == 0;
+            let active = height < 0 || height > 0 && fits;
+            begins |= active && !encoding.active;
+            encoding.active = active;
+        }
+        if begins {
+            self.need_keyframes();
+        }
+    }
+
+    /// Sends only encodings of which `wanted` says so.
+    pub fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
+        for encoding in &mut self.encodings {
+            encoding.active = wanted(encoding.ssrc);
+        }
+    }
+
+    /// A receiver can not go on without a keyframe. Like browsers, which then make one in every encoding. Returns
+    /// whether the SSRC is ours.
+    pub fn ask_keyframe(&mut self, ssrc: u32) -> bool {
+        let ours = self.encodings.iter().any(|encoding| encoding.ssrc == ssrc);
+        if ours {
+            self.need_keyframes();
+        }
+        ours
+    }
+
+    fn need_keyframes(&mut self) {
+        for encoding in &mut self.encodings {
+            encoding.keyframe_due = true;
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let queued = self.queue.front().map(|(at, ..)| *at);
+        let frame = self.running.then_some(self.next_frame);
+        queued.into_iter().chain(frame).min()
+    }
+
+    /// Sends what is due. Returns how late it was, if a frame was due.
+    pub fn handle_timeout(
+        &mut self,
+        now: Time,
+        (egress, path): (&mut Egress, Path),
+        outlet: &mut Outlet,
+    ) -> Option<Duration> {
+        let mut lag = None;
+        if self.running && self.next_frame <= now {
+            lag = Some(now - self.next_frame);
+            self.make_frame(now);
+            self.next_frame += self.interval();
+            if self.next_frame + Duration::from_secs(1) < now {
+                // Far behind: what was missed is not made up for.
+                self.next_frame = now + self.interval();
+            }
+        }
+        while let Some((at, number, _)) = self.queue.front()
+            && *at <= now
+        {
+            let number = *number;
+            let Some((_, _, mut recipe)) = self.queue.pop_front() else {
+                break;
+            };
+            let Some(encoding) = self.encodings.get_mut(number) else {
+                continue;
+            };
+            recipe.stamp.sent = now;
+            let header = recipe.header(encoding.ssrc);
+            let mut written = 0;
+            outlet.rtp(now, (egress, path), &header, recipe.index, 0, |out| {
+                written = recipe.write(out);
+                written
+            });
+            encoding.packets = encoding.packets.wrapping_add(1);
+            encoding.octets = encoding.octets.wrapping_add(written as u32);
+            if encoding.sent.len() == REMEMBERED {
+                encoding.sent.pop_front();
+            }
+            encoding.sent.push_back(recipe);
+        }
+        lag
+    }
+
+    fn timestamp(&self, now: Time) -> u32 {
+        (now.as_micros() * 9 / 100) as u32
+    }
+
+    fn make_frame(&mut self, now: Time) {
+        let timestamp = self.timestamp(now);
+        let mut due = Vec::new();
+        for (number, encoding) in self.encodings.iter_mut().enumerate() {
+            if encoding.active {
+                let frame = encoding.frame(now, timestamp, self.client, &self.picture);
+                due.extend(frame.into_iter().map(|recipe| (number, recipe)));
+            }
+        }
+        let step = self.spread / due.len().max(1) as u32;
+        for (at, (number, recipe)) in due.into_iter().enumerate() {
+            self.queue
+                .push_back((now + step * at as u32, number, recipe));
+        }
+    }
+
+    /// Sends again what the bridge misses. Returns how many packets; `None` if the SSRC is not ours.
+    pub fn resend(
+        &mut self,
+        now: Time,
+        (egress, path): (&mut Egress, Path),
+        outlet: &mut Outlet,
+        ssrc: u32,
+        lost: impl Iterator<Item = u16>,
+    ) -> Option<u64> {
+        let encoding = self
+            .encodings
+            .iter_mut()
+            .find(|encoding| encoding.ssrc == ssrc)?;
+        let mut sent = 0;
+        for sequence in lost {
+            let known = encoding
+                .sent
+                .iter()
+                .rev()
+                .find(|recipe| recipe.index as u16 == sequence);
+            let Some(recipe) = known else { continue };
+            let index = encoding.next_rtx;
+            encoding.next_rtx += 1;
+            let header = HeaderBuilder {
+                payload_type: RTX,
+                sequence: index as u16,
+                ssrc: formats::rtx(ssrc),
+                ..recipe.header(ssrc)
+            };
+            outlet.rtp(now, (&mut *egress, path), &header, index, 0, |out| {
+                out[..2].copy_from_slice(&sequence.to_be_bytes());
+                2 + recipe.write(&mut out[2..])
+            });
+            sent += 1;
+        }
+        Some(sent)
+    }
+
+    /// What sender reports say of the encodings that are sent.
+    pub fn reports(&self, now: Time, ntp: u64) -> impl Iterator<Item = SenderInfo> + '_ {
+        let rtp = self.timestamp(now);
+        let active = |encoding: &&Encoding| encoding.active && encoding.packets > 0;
+        self.encodings
+            .iter()
+            .filter(active)
+            .map(move |encoding| SenderInfo {
+                ssrc: encoding.ssrc,
+                ntp,
+                rtp,
+                packets: encoding.packets,
+                octets: encoding.octets,
+            })
+    }
+}
+
+/// A microphone.
+#[derive(Debug)]
+pub struct Audio {
+    pub ssrc: u32,
+    client: u32,
+    next: Time,
+    index: u64,
+    packets: u32,
+    octets: u32,
+}
+
+impl Audio {
+    /// The first packet is due at `start`.
+    pub fn new(client: u32, start: Time) -> Audio {
+        Audio {
+            ssrc: formats::ssrc(client, Kind::Audio, 0),
+            client,
+            next: start,
+            index: u64::from(client % 1_000),
+            packets: 0,
+            octets: 0,
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Time {
+        self.next
+    }
+
+    /// Sends what is due. Returns how late it was, if something was.
+    pub fn handle_timeout(
+        &mut self,
+        now: Time,
+        out: (&mut Egress, Path),
+        outlet: &mut Outlet,
+    ) -> Option<Duration> {
+        if now < self.next {
+            return None;
+        }
+        let lag = now - self.next;
+        self.next += AUDIO_INTERVAL;
+        if self.next + Duration::from_secs(1) < now {
+            self.next = now + AUDIO_INTERVAL;
+        }
+        let index = self.index;
+        self.index += 1;
+        let header = HeaderBuilder {
+            marker: false,
+            payload_type: OPUS,
+            sequence: index as u16,
+            timestamp: self.timestamp(now),
+            ssrc: self.ssrc,
+        };
+        let stamp = Stamp {
+            sent: now,
+            client: self.client,
+            encoding: stamp::encoding(Kind::Audio, 0),
+            frame: index as u32,
+            part: 0,
+            parts: 1,
+        };
+        // Voice, with levels that move like speech.
+        let level = 0x80 | (20 + (index % 10) as u8);
+        outlet.rtp(now, out, &header, index, level, |payload| {
+            if let Some(place) = payload.first_chunk_mut() {
+                stamp.write(place);
+            }
+            AUDIO_PAYLOAD
+        });
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(AUDIO_PAYLOAD as u32);
+        Some(lag)
+    }
+
+    fn timestamp(&self, now: Time) -> u32 {
+        (now.as_micros() * 6 / 125) as u32
+    }
+
+    /// What sender reports say.
+    pub fn report(&self, now: Time, ntp: u64) -> SenderInfo {
+        SenderInfo {
+            ssrc: self.ssrc,
+            ntp,
+            rtp: self.timestamp(now),
+            packets: self.packets,
+            octets: self.octets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use causeway_bridge::wire::vp8::Vp8Descriptor;
+
+    fn frames(video: &mut Video, count: usize) -> Vec<Vec<Recipe>> {
+        let mut frames = Vec::new();
+        let begin = u64::from(video.encodings[0].frame);
+        for at in 0..count as u64 {
+            video.make_frame(Time::from_millis(1_000 + 33 * (begin + at)));
+            frames.push(video.queue.drain(..).map(|(.., recipe)| recipe).collect());
+        }
+        frames
+    }
+
+    fn camera() -> Video {
+        let start = Time::from_millis(1_000);
+        Video::new(7, Kind::Camera, Picture::camera(), start, Duration::ZERO)
+    }
+
+    #[test]
+    fn the_first_frame_of_every_encoding_is_a_keyframe_that_tells_its_size() {
+        let mut video = camera();
+        let mut buffer = [0; 1_400];
+        let first = frames(&mut video, 1).remove(0);
+        let starts = first.iter().filter(|recipe| recipe.stamp.part == 0);
+        let sizes: Vec<_> = starts
+            .map(|recipe| {
+                let len = recipe.write(&mut buffer);
+                let descriptor = Vp8Descriptor::parse(&buffer[..len]).expect("VP8");
+                assert!(descriptor.is_start() && descriptor.is_keyframe_start());
+                let stamp = Stamp::read(&buffer[descriptor.len() + STAMP_AT..]);
+                assert_eq!(stamp, Some(recipe.stamp));
+                descriptor.size().expect("a keyframe has a size")
+            })
+            .collect();
+        assert_eq!(sizes, [(320, 180), (640, 360), (1_280, 720)]);
+    }
+
+    #[test]
+    fn constraints_switch_encodings_and_a_new_one_begins_with_a_keyframe() {
+        let mut video = camera();
+        frames(&mut video, 1);
+        video.set_max_height(180);
+        let low = frames(&mut video, 1).remove(0);
+        assert!(
+            low.iter()
+                .all(|recipe| recipe.stamp.encoding == 0 && !recipe.keyframe)
+        );
+        video.set_max_height(0);
+        assert!(frames(&mut video, 10).iter().all(Vec::is_empty));
+        video.set_max_height(-1);
+        // Not too soon after the last keyframe.
+        let all = frames(&mut video, 10).pop().expect("ten frames");
+        let highest = all.iter().filter(|recipe| recipe.stamp.encoding == 2);
+        assert!(highest.count() > 0);
+        let begun = video.encodings[2].since_keyframe;
+        assert!(begun > 0 && begun <= 10, "a keyframe came");
+    }
+
+    #[test]
+    fn temporal_layers_come_in_the_order_0_2_1_2_with_one_tl0_index_for_four() {
+        let mut video = camera();
+        let frames = frames(&mut video, 8);
+        let layers: Vec<_> = frames
+            .iter()
+            .map(|frame| frame[0].temporal.map(|(id, _)| id))
+            .collect();
+        let expected = [0, 2, 1, 2, 0, 2, 1, 2].map(Some);
+        assert_eq!(layers, expected);
+        assert_eq!(frames[4][0].tl0, frames[3][0].tl0.wrapping_add(1));
+        assert_eq!(frames[3][0].tl0, frames[0][0].tl0);
+    }
+
+    #[test]
+    fn a_keyframe_is_made_in_every_encoding_when_asked_but_not_twice_at_once() {
+        let mut video = camera();
+        frames(&mut video, 10);
+        let ssrc = formats::ssrc(7, Kind::Camera, 0);
+        assert!(video.ask_keyframe(ssrc) && !video.ask_keyframe(ssrc + 40));
+        let mut keyframes = Vec::new();
+        for at in 0..4 {
+            video.ask_keyframe(ssrc);
+            video.make_frame(Time::from_millis(1_330 + 33 * at));
+            let starts = video.queue.drain(..).map(|(.., recipe)| recipe);
+            let starts = starts.filter(|recipe| recipe.keyframe && recipe.stamp.part == 0);
+            keyframes.extend(starts.map(|recipe| recipe.stamp.encoding));
+        }
+        assert_eq!(keyframes, [0, 1, 2]);
+    }
+}

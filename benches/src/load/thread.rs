@@ -1,0 +1,411 @@
+//! A thread that drives clients on real sockets.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use causeway_bridge::ids::SocketId;
+use causeway_bridge::net::{ReceiveBatch, SendBatch};
+use causeway_bridge::time::Time;
+use causeway_bridge::worker::egress::Egress;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::client::{Client, Context};
+use super::clock::Clock;
+use super::formats::Kind;
+use super::stats::Stats;
+
+const WAKE: Token = Token(usize::MAX);
+const MAX_SLEEP: Duration = Duration::from_millis(200);
+/// How often the wall clock is followed.
+const SYNCHRONIZE: Duration = Duration::from_secs(1);
+
+/// What the bridge channel of a client says.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The greatest height that anybody wants of a source of this client.
+    MaxHeight(Kind, i32),
+    /// Where the bridge sends a source: media and retransmission SSRC.
+    Mapped(u32, u32),
+}
+
+/// What a thread shall do.
+pub enum Order {
+    /// Drive this client.
+    Adopt(Box<Client>, UdpSocket),
+    /// See [`Notice`].
+    Notice(u32, Notice),
+    /// This client asked for an encoding of another one.
+    Wish(u32, u32, u8),
+    /// Share or no longer share the screen.
+    Screen(u32, bool),
+    /// Hand over what was measured since the last time.
+    Report(Sender<Summary>),
+    /// Tell who receives what: receiver, sender, encoding, packets since the last time.
+    Routes(Sender<Vec<Route>>),
+    /// End.
+    Stop,
+}
+
+/// That a client receives an encoding of another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Route {
+    pub from: u32,
+    pub encoding: u8,
+    pub to: u32,
+    pub packets: u64,
+}
+
+/// What a thread measured.
+#[derive(Default)]
+pub struct Summary {
+    pub stats: Stats,
+    /// Clients that wait for a layer.
+    pub waiting: usize,
+    /// Clients that the other side does not know yet.
+    pub unready: usize,
+    /// Video streams that move.
+    pub moving: usize,
+}
+
+/// What happens to clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    Connected(u32),
+    Failed(u32),
+}
+
+/// The way to a thread.
+#[derive(Clone)]
+pub struct Handle {
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    /// Queues an order. A thread that ended does not mind.
+    pub fn give(&self, order: Order) {
+        if self.orders.send(order).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// What a thread is for.
+pub enum Role {
+    /// Connects clients, and hands those that are connected to the threads for media.
+    Connector(Vec<Handle>),
+    /// Media.
+    Media,
+}
+
+struct Slot {
+    client: Box<Client>,
+    socket: UdpSocket,
+    /// Its entry in the queue of timers that counts.
+    scheduled: Time,
+}
+
+struct Thread {
+    role: Role,
+    clock: Clock,
+    poll: Poll,
+    orders: Receiver<Order>,
+    events: Sender<Event>,
+    slots: Vec<Option<Slot>>,
+    by_number: HashMap<u32, usize>,
+    timers: BinaryHeap<Reverse<(Time, usize)>>,
+    egress: Egress,
+    send: SendBatch,
+    stats: Stats,
+}
+
+/// Starts a thread. `gro`: let the kernel merge what clients receive.
+pub fn start(
+    name: &str,
+    role: Role,
+    clock: Clock,
+    events: Sender<Event>,
+    gro: bool,
+) -> io::Result<(Handle, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let (sender, orders) = unbounded();
+    let thread = Thread {
+        role,
+        clock,
+        poll,
+        orders,
+        events,
+        slots: Vec::new(),
+        by_number: HashMap::new(),
+        timers: BinaryHeap::new(),
+        egress: Egress::new(),
+        send: SendBatch::new(),
+        stats: Stats::default(),
+    };
+    let running = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || thread.run(gro))?;
+    let handle = Handle {
+        orders: sender,
+        waker,
+    };
+    Ok((handle, running))
+}
+
+impl Thread {
+    fn run(mut self, gro: bool) {
+        let mut events = Events::with_capacity(1_024);
+        let mut batch = ReceiveBatch::new(gro);
+        let mut synchronized = self.clock.now();
+        loop {
+            let due = self
+                .timers
+                .peek()
+                .map_or(MAX_SLEEP, |Reverse((at, _))| *at - self.clock.now());
+            if let Err(error) = self.poll.poll(&mut events, Some(due.min(MAX_SLEEP)))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                eprintln!("waiting for the network failed: {error}");
+                return;
+            }
+            for event in &events {
+                if event.token() != WAKE {
+                    self.receive(&mut batch, event.token().0);
+                }
+            }
+            for _ in 0..1_000 {
+                match self.orders.try_recv() {
+                    Ok(Order::Stop) => return,
+                    Ok(order) => self.obey(order),
+                    Err(_) => break,
+                }
+            }
+            self.expire();
+            let now = self.clock.now();
+            if now - synchronized >= SYNCHRONIZE {
+                synchronized = now;
+                self.clock.synchronize();
+            }
+        }
+    }
+
+    fn receive(&mut self, batch: &mut ReceiveBatch, index: usize) {
+        loop {
+            let Some(Some(slot)) = self.slots.get_mut(index) else {
+                return;
+            };
+            let (clock, egress, stats) = (&self.clock, &mut self.egress, &mut self.stats);
+            let client = &mut slot.client;
+            let more = batch.receive_stamped(&slot.socket, |remote, datagram, arrival| {
+                let now = clock.now();
+                let arrived = arrival.map_or(now, |wall| clock.arrival(wall, now));
+                let mut context = Context {
+                    now,
+                    clock,
+                    egress: &mut *egress,
+                    stats: &mut *stats,
+                };
+                client.handle_datagram(&mut context, remote, arrived, datagram);
+            });
+            self.after(index);
+            // An error is what an ICMP message left behind: the next call goes on.
+            if !more.unwrap_or(true) {
+                return;
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        while let Some(Reverse((at, index))) = self.timers.peek().copied() {
+            let now = self.clock.now();
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            let Some(Some(slot)) = self.slots.get_mut(index) else {
+                continue;
+            };
+            if slot.scheduled != at {
+                continue;
+            }
+            slot.scheduled = Time::FAR;
+            slot.client.handle_timeout(&mut Context {
+                now,
+                clock: &self.clock,
+                egress: &mut self.egress,
+                stats: &mut self.stats,
+            });
+            self.after(index);
+        }
+    }
+
+    /// Sends what a client wrote, and asks when it is to be called again.
+    fn after(&mut self, index: usize) {
+        let Some(Some(slot)) = self.slots.get_mut(index) else {
+            return;
+        };
+        if !self.egress.is_empty() {
+            // One by one, as clients are in different places.
+            let sent = self
+                .send
+                .send(&slot.socket, SocketId(0), &self.egress, false);
+            self.stats.send_errors += sent.refused;
+            self.egress.clear();
+        }
+        let connecting = matches!(self.role, Role::Connector(_));
+        if connecting && (slot.client.is_connected() || slot.client.has_failed()) {
+            self.hand_over(index);
+            return;
+        }
+        let at = slot.client.poll_timeout();
+        if at < slot.scheduled {
+            slot.scheduled = at;
+            self.timers.push(Reverse((at, index)));
+        }
+    }
+
+    fn hand_over(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        let number = slot.client.number;
+        self.by_number.remove(&number);
+        let _ = self
+            .poll
+            .registry()
+            .deregister(&mut SourceFd(&slot.socket.as_raw_fd()));
+        if !slot.client.is_connected() {
+            let _ = self.events.send(Event::Failed(number));
+            return;
+        }
+        if let Role::Connector(media) = &self.role
+            && let Some(handle) = media.get(number as usize % media.len().max(1))
+        {
+            handle.give(Order::Adopt(slot.client, slot.socket));
+            let _ = self.events.send(Event::Connected(number));
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = self.clock.now();
+        match order {
+            Order::Adopt(client, socket) => self.adopt(client, socket),
+            Order::Notice(number, notice) => {
+                let Some(index) = self.by_number.get(&number).copied() else {
+                    return;
+                };
+                if let Some(Some(slot)) = self.slots.get_mut(index) {
+                    match notice {
+                        Notice::MaxHeight(kind, height) => {
+                            let videos = &mut slot.client.sources.videos;
+                            if let Some(video) = videos.iter_mut().find(|video| video.kind == kind)
+                            {
+                                video.set_max_height(height);
+                            }
+                        }
+                        Notice::Mapped(ssrc, rtx) => slot.client.receiver.map(ssrc, rtx),
+                    }
+                }
+                self.stats.channel_messages += 1;
+            }
+            Order::Wish(number, from, encoding) => {
+                if let Some(client) = self.client(number) {
+                    client.receiver.wish(now, from, encoding);
+                }
+            }
+            Order::Screen(number, shared) => {
+                let Some(client) = self.client(number) else {
+                    return;
+                };
+                let videos = client.sources.videos.iter_mut();
+                for video in videos.filter(|video| video.kind == Kind::Screen) {
+                    video.set_running(now, shared);
+                }
+                if let Some(index) = self.by_number.get(&number).copied() {
+                    self.after(index);
+                }
+            }
+            Order::Report(to) => {
+                let clients = || {
+                    self.slots
+                        .iter()
+                        .flatten()
+                        .map(|slot| &slot.client.receiver)
+                };
+                let drives = |slot: &&Slot| !slot.client.is_ready();
+                let summary = Summary {
+                    unready: self.slots.iter().flatten().filter(drives).count(),
+                    waiting: clients().filter(|receiver| receiver.is_waiting()).count(),
+                    moving: clients()
+                        .map(|receiver| receiver.moving(now, Duration::from_secs(1)))
+                        .sum(),
+                    stats: std::mem::take(&mut self.stats),
+                };
+                let _ = to.send(summary);
+            }
+            Order::Routes(to) => {
+                let mut routes = Vec::new();
+                for slot in self.slots.iter_mut().flatten() {
+                    let to = slot.client.number;
+                    let sources = std::mem::take(&mut slot.client.receiver.sources);
+                    routes.extend(
+                        sources
+                            .into_iter()
+                            .map(|((from, encoding), packets)| Route {
+                                from,
+                                encoding,
+                                to,
+                                packets,
+                            }),
+                    );
+                }
+                let _ = to.send(routes);
+            }
+            Order::Stop => {}
+        }
+    }
+
+    fn client(&mut self, number: u32) -> Option<&mut Client> {
+        let index = *self.by_number.get(&number)?;
+        let slot = self.slots.get_mut(index)?.as_mut()?;
+        Some(&mut slot.client)
+    }
+
+    fn adopt(&mut self, client: Box<Client>, socket: UdpSocket) {
+        let index = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.slots.len());
+        if index == self.slots.len() {
+            self.slots.push(None);
+        }
+        let number = client.number;
+        let registered = self.poll.registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Token(index),
+            Interest::READABLE,
+        );
+        if registered.is_err() {
+            let _ = self.events.send(Event::Failed(number));
+            return;
+        }
+        self.by_number.insert(number, index);
+        self.slots[index] = Some(Slot {
+            client,
+            socket,
+            // At once: it may have something to send already.
+            scheduled: Time::ZERO,
+        });
+        self.timers.push(Reverse((Time::ZERO, index)));
+    }
+}
