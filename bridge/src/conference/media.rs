@@ -18,6 +18,16 @@ use crate::wire::demux::Class;
 use crate::worker::context::Context;
 use crate::worker::packet::MediaPacket;
 
+/// Packets that wait at most.
+const MAX_PENDING: usize = 64;
+
+/// Video packets of one source, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    source: usize,
+    packets: Vec<Arc<MediaPacket>>,
+}
+
 impl Shard {
     /// Stage 1: an SRTP packet of a local endpoint becomes a media packet.
     pub(super) fn handle_rtp(
@@ -77,18 +87,31 @@ impl Shard {
             cx.buffers.recycle(packet);
             return;
         };
-        match self.sources[source].kind {
-            MediaKind::Audio => self.fan_out_audio(cx, source, &packet),
-            MediaKind::Video => self.fan_out_video(cx, source, &packet),
+        let kind = self.sources[source].kind;
+        if kind == MediaKind::Video {
+            self.note_video(cx, source, &packet);
         }
         if local {
             let conference = self.setup.key;
             self.tell_other_shards(cx, || RingMessage::Media(conference, Arc::clone(&packet)));
         }
-        cx.buffers.recycle(packet);
+        match kind {
+            MediaKind::Audio => {
+                self.fan_out_audio(cx, source, &packet);
+                cx.buffers.recycle(packet);
+            }
+            MediaKind::Video => {
+                self.pending.source = source;
+                self.pending.packets.push(packet);
+            }
+        }
     }
 
-    fn fan_out_video(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
+    /// What a video packet tells about its source. What came before is fanned out first where that matters.
+    fn note_video(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {
+        if self.pending.source != index || self.pending.packets.len() >= MAX_PENDING {
+            self.flush(cx);
+        }
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
@@ -111,14 +134,25 @@ impl Shard {
         }
         if observed.layering_changed {
             // Before the decision about this packet (allocation spec §7.5 rule 5).
+            self.flush(cx);
             self.all_need_allocation();
             self.run_allocations(cx);
         }
-        let Some(source) = self.sources.get(index) else {
+    }
+
+    /// Stage 3: fans out the video that waits.
+    ///
+    /// Receiver by receiver, and not packet by packet: a burst of packets of a source finds each receiver's state in the
+    /// cache but once, and leaves as one train. Everything else that enters the shard, and the end of the turn, flushes first, so
+    /// that nobody can tell.
+    pub fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.pending.packets.is_empty() {
             return;
-        };
-        let mut requester: Option<EndpointKey> = None;
-        for subscriber in &source.subscribers {
+        }
+        let index = self.pending.source;
+        let mut packets = std::mem::take(&mut self.pending.packets);
+        let subscribers = self.sources.get(index).map(|source| &source.subscribers);
+        for subscriber in subscribers.into_iter().flatten() {
             let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
                 continue;
             };
@@ -131,19 +165,24 @@ impl Shard {
                 key,
                 ..
             } = endpoint;
-            if downlink.forward_video(cx, formats, subscriber.stream, packet) {
-                requester = Some(*key);
+            let mut needs_keyframe = false;
+            for packet in &packets {
+                needs_keyframe = downlink.forward_video(cx, formats, subscriber.stream, packet);
+            }
+            if needs_keyframe {
                 // Each waiting receiver counts for itself in the limiter.
                 self.waiting.push(*key);
             }
         }
-        if requester.is_some() {
-            let mut waiting = std::mem::take(&mut self.waiting);
-            for key in waiting.drain(..) {
-                self.request_keyframe(cx, index, Some(key));
-            }
-            self.waiting = waiting;
+        for packet in packets.drain(..) {
+            cx.buffers.recycle(packet);
         }
+        self.pending.packets = packets;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for key in waiting.drain(..) {
+            self.request_keyframe(cx, index, Some(key));
+        }
+        self.waiting = waiting;
     }
 
     fn fan_out_audio(&mut self, cx: &mut Context<'_>, index: usize, packet: &Arc<MediaPacket>) {

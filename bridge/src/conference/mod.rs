@@ -57,6 +57,8 @@ pub(crate) struct Shard {
     /// Receivers with a pending allocation exist.
     allocate: bool,
     fir_sequence: u8,
+    /// Video of one source that waits to be fanned out, see [`Shard::flush`].
+    pending: media::Pending,
     // Buffers that are used again.
     wishes: Vec<rtcp::Wish>,
     waiting: Vec<EndpointKey>,
@@ -101,6 +103,7 @@ impl Shard {
             dirty: false,
             allocate: false,
             fir_sequence: 0,
+            pending: media::Pending::default(),
             wishes: Vec::new(),
             waiting: Vec::new(),
             missing: Vec::new(),

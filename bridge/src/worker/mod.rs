@@ -196,7 +196,7 @@ impl Worker {
         match self.routes.get(&path) {
             Some(Route::Local(at)) => {
                 let at = *at;
-                self.enter(now, at.shard, |shard, cx| {
+                self.enter_with(now, at.shard, class != Class::Rtp, |shard, cx| {
                     shard.handle_datagram(cx, at.endpoint, path, class, data);
                 });
             }
@@ -311,7 +311,7 @@ impl Worker {
             RingMessage::Media(conference, packet) => {
                 if let Some(shard) = self.by_conference.get(&conference) {
                     let shard = *shard;
-                    self.enter(now, shard, |shard, cx| {
+                    self.enter_with(now, shard, false, |shard, cx| {
                         shard.handle_remote_media(cx, packet)
                     });
                 } else {
@@ -576,6 +576,18 @@ impl Worker {
         index: usize,
         f: impl FnOnce(&mut Shard, &mut Context<'_>) -> R,
     ) -> Option<R> {
+        self.enter_with(now, index, true, f)
+    }
+
+    /// The same; `flush` = what waits to be fanned out goes first.
+    #[inline]
+    fn enter_with<R>(
+        &mut self,
+        now: Time,
+        index: usize,
+        flush: bool,
+        f: impl FnOnce(&mut Shard, &mut Context<'_>) -> R,
+    ) -> Option<R> {
         self.now = now;
         let shard = self.shards.get_mut(index)?;
         if shard.mark_dirty() {
@@ -591,7 +603,13 @@ impl Worker {
             routes: &mut self.route_changes,
             scratch: &mut self.scratch,
         };
-        match catch_unwind(AssertUnwindSafe(|| f(shard, &mut context))) {
+        let work = || {
+            if flush {
+                shard.flush(&mut context);
+            }
+            f(shard, &mut context)
+        };
+        match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Some(result),
             Err(_) => {
                 // Half-made datagrams must not leave; everything else of the conference goes with it.
