@@ -32,7 +32,11 @@ mod cases;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod layer_cases;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod target_cases;
 #[cfg(test)]
 mod testing;
 
