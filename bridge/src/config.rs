@@ -234,6 +234,41 @@ pub struct AudioConfig {
     pub silence_detection: bool,
     /// Silence after this.
     pub silence_timeout: Duration,
+    /// Redundant audio.
+    pub red: RedConfig,
+}
+
+/// What is done about redundant audio (media-plane spec §2.16). Receivers that can not take it never get it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RedPolicy {
+    /// Audio goes on as it came.
+    #[default]
+    Noop,
+    /// Nobody gets it.
+    Strip,
+    /// Whoever takes it gets it.
+    ProtectAll,
+}
+
+/// Redundant audio (`jmt.audio.red`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RedConfig {
+    /// Who gets it.
+    pub policy: RedPolicy,
+    /// A packet made redundant carries the two before it, and not only one.
+    pub two_packets: bool,
+    /// Protect speech only, as the sender's audio level extension tells it.
+    pub vad_only: bool,
+}
+
+impl Default for RedConfig {
+    fn default() -> RedConfig {
+        RedConfig {
+            policy: RedPolicy::Noop,
+            two_packets: true,
+            vad_only: true,
+        }
+    }
 }
 
 impl Default for AudioConfig {
@@ -249,6 +284,7 @@ impl Default for AudioConfig {
             recent_speakers: 10,
             silence_detection: false,
             silence_timeout: Duration::from_secs(3),
+            red: RedConfig::default(),
         }
     }
 }

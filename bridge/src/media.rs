@@ -16,7 +16,7 @@ pub enum MediaKind {
 pub enum Codec {
     /// Opus (RFC 7587).
     Opus,
-    /// Redundant audio (RFC 2198), passed through.
+    /// Redundant audio (RFC 2198).
     Red,
     /// VP8 (RFC 7741).
     Vp8,

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_bridge::config::{
-    AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, TransportConfig,
+    AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, RedPolicy,
+    TransportConfig,
 };
 use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
@@ -436,6 +437,27 @@ fn audio(r: &mut Reader<'_>, audio: &mut AudioConfig) {
         forwarded,
         number(0, 1_000_000),
     );
+    let red = &mut audio.red;
+    r.set(
+        "jmt.audio.red.policy",
+        &mut red.policy,
+        |value, key| match value.to_text(key)?.to_ascii_uppercase().as_str() {
+            "NOOP" => Ok(RedPolicy::Noop),
+            "STRIP" => Ok(RedPolicy::Strip),
+            "PROTECT_ALL" => Ok(RedPolicy::ProtectAll),
+            _ => Err(value.error(key, "use NOOP, STRIP or PROTECT_ALL")),
+        },
+    );
+    r.set(
+        "jmt.audio.red.distance",
+        &mut red.two_packets,
+        |value, key| match value.to_text(key)?.to_ascii_uppercase().as_str() {
+            "ONE" => Ok(false),
+            "TWO" => Ok(true),
+            _ => Err(value.error(key, "use ONE or TWO")),
+        },
+    );
+    r.set("jmt.audio.red.vad-only", &mut red.vad_only, Value::to_bool);
     r.set(
         "videobridge.loudest.route-loudest-only",
         &mut audio.route_loudest_only,

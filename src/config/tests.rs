@@ -126,6 +126,24 @@ fn a_nested_file_and_a_dotted_file_mean_the_same() {
 }
 
 #[test]
+fn redundant_audio_is_chosen_by_the_words_of_jitsi_videobridge() {
+    use causeway_bridge::config::{RedConfig, RedPolicy};
+    let config =
+        accepted("jmt.audio.red { policy = PROTECT_ALL, distance = ONE, vad-only = false }");
+    let expected = RedConfig {
+        policy: RedPolicy::ProtectAll,
+        two_packets: false,
+        vad_only: false,
+    };
+    assert_eq!(config.bridge.audio.red, expected);
+    let refused = refused("jmt.audio.red.policy = ALL");
+    assert!(
+        refused.contains("use NOOP, STRIP or PROTECT_ALL"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn config_case_21_ports_of_minus_one_switch_servers_off() {
     let config = accepted("videobridge.http-servers.private { port = -1, tls-port = -1 }");
     assert_eq!(config.private_http, None);

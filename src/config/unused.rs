@@ -57,7 +57,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("jmt.dtls", LATER),
     ("jmt.keyframe", LATER),
     ("jmt.srtp.max-consecutive-packets-discarded-early", LATER),
-    ("jmt.audio.red", LATER),
     ("jmt.rtp.bitrate-calculator", LATER),
 ];
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::source::{Subscriber, UNBOUND};
+use crate::config::RedPolicy;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::endpoint::downlink::{AudioStream, Mid, SentCounts};
@@ -211,7 +212,9 @@ impl Shard {
             }
         }
         let mut unbound = false;
-        for subscriber in &self.sources[index].subscribers {
+        let red = self.config.audio.red;
+        let source = &self.sources[index];
+        for subscriber in &source.subscribers {
             let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
                 continue;
             };
@@ -225,10 +228,16 @@ impl Shard {
             let Endpoint {
                 downlink, formats, ..
             } = endpoint;
-            downlink.forward_audio(cx, formats, subscriber.stream, packet);
+            let history = &source.history;
+            downlink.forward_audio(cx, formats, subscriber.stream, packet, red, history);
         }
         if unbound {
             self.bind_audio_and_forward(cx, index, packet);
+        }
+        if red.policy == RedPolicy::ProtectAll
+            && let Some(old) = self.sources[index].history.push(packet)
+        {
+            cx.buffers.recycle(old);
         }
     }
 
@@ -263,7 +272,9 @@ impl Shard {
             let Endpoint {
                 downlink, formats, ..
             } = &mut self.endpoints[receiver];
-            downlink.forward_audio(cx, formats, stream, packet);
+            let history = &self.sources[index].history;
+            let red = self.config.audio.red;
+            downlink.forward_audio(cx, formats, stream, packet, red, history);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::allocation::{LayerView, layer_index, picture_height};
+use crate::endpoint::red::AudioHistory;
 use crate::ids::{EndpointId, EndpointKey, SourceKey, SourceName};
 use crate::media::{EncodingDescription, MediaKind, SourceDescription, VideoType};
 use crate::messages::SenderReportClock;
@@ -70,6 +71,8 @@ pub(crate) struct Source {
     /// Layers with their nominal rates; bitrates are filled in when an allocation asks.
     pub layers: Vec<LayerView>,
     pub subscribers: Vec<Subscriber>,
+    /// Audio: the latest packets, if they are to be sent again with the next.
+    pub history: AudioHistory,
     pub keyframes: KeyframeRequester,
 }
 
@@ -113,6 +116,7 @@ impl Source {
                 MediaKind::Audio => Vec::new(),
             },
             subscribers: Vec::new(),
+            history: AudioHistory::default(),
             keyframes: KeyframeRequester::new(),
         }
     }
@@ -173,7 +177,7 @@ impl Source {
                         self.count(now, packet.encoding, target >> 3, target & 7, size);
                 }
             }
-            Payload::Plain { .. } | Payload::Opaque => {
+            Payload::Plain { .. } | Payload::Opaque | Payload::Red(_) => {
                 observed.layering_changed |= self.use_layering(Layering::Temporal);
                 observed.keyframe = matches!(packet.descriptor, Payload::Plain { keyframe: true });
                 observed.layering_changed |= self.count(now, packet.encoding, 0, 0, size);

@@ -5,24 +5,28 @@
 //! nothing.
 
 use super::formats::FormatTable;
+use super::red::{self, AudioHistory, Treatment};
 use crate::cc::{ClusterId, SendSideEstimator};
+use crate::config::RedConfig;
 use crate::counters::Counter;
 use crate::ids::{Path, SourceKey};
 use crate::limits::{MAX_DATAGRAM, PACKET_BUFFER};
-use crate::media::Extension;
+use crate::media::{Codec, Extension};
 use crate::messages::SenderReportClock;
 use crate::projection::cache::PacketCache;
 use crate::projection::rtx::{RetransmissionBudget, RtxSender};
 use crate::projection::sent::SentRecords;
 use crate::projection::{
-    AudioProjection, Payload, Projection, Rewrite, Start, Verdict, VideoFacts,
+    AudioProjection, AudioRewrite, Payload, Projection, Rewrite, Start, Verdict, VideoFacts,
 };
 use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
+use crate::wire;
 use crate::wire::dependency::DependencyRewrite;
 use crate::wire::extensions::{self, HeaderBuilder};
+use crate::wire::red::{MAX_BLOCKS, NewBlock};
 use crate::wire::rtcp::{Compound, SenderInfo};
 use crate::worker::context::Context;
 use crate::worker::egress::ChainHint;
@@ -159,6 +163,17 @@ struct Outgoing {
     cluster: Option<ClusterId>,
 }
 
+/// What of a packet is sent.
+#[derive(Clone, Copy)]
+enum Body<'a> {
+    /// Its payload.
+    Whole,
+    /// A part of its payload.
+    Part(&'a [u8]),
+    /// RED of the payload, the blocks, and this payload type inside.
+    Redundant(u8, [Option<NewBlock<'a>>; MAX_BLOCKS]),
+}
+
 impl Downlink {
     /// Whether media can be sent.
     #[inline]
@@ -211,7 +226,7 @@ impl Downlink {
             .records
             .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
         stream.newest = Some((payload_type, rewrite.timestamp));
-        if let Some(size) = self.send(cx, formats, packet, outgoing) {
+        if let Some(size) = self.send(cx, formats, packet, outgoing, Body::Whole) {
             let sent = &mut self.video[stream_index].sent;
             sent.packets = sent.packets.wrapping_add(1);
             sent.octets = sent.octets.wrapping_add(size as u32);
@@ -220,7 +235,7 @@ impl Downlink {
         needs_keyframe
     }
 
-    /// Forwards an audio packet on a stream.
+    /// Forwards an audio packet on a stream, with redundancy added or taken apart as the receiver takes it.
     #[inline]
     pub fn forward_audio(
         &mut self,
@@ -228,17 +243,84 @@ impl Downlink {
         formats: &FormatTable,
         stream_index: usize,
         packet: &MediaPacket,
+        config: RedConfig,
+        history: &AudioHistory,
     ) {
         let Some(stream) = self.audio.get_mut(stream_index) else {
             return;
         };
-        let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
+        let mut treatment = red::treatment(config.policy, packet.codec, formats.red.is_some());
+        // The receiver's number of what is in RED, if that can be read.
+        let inner = match &packet.descriptor {
+            Payload::Red(red) => formats.outgoing(red.payload_type, Codec::Opus),
+            _ => None,
+        };
+        if let (Payload::Red(red), Treatment::Unchanged) = (&packet.descriptor, treatment)
+            && inner.is_some_and(|inner| inner != red.payload_type)
+        {
+            treatment = Treatment::Strip;
+        }
+        if treatment == Treatment::Strip {
+            let Some(payload_type) = inner else {
+                cx.count(Counter::DropPayload);
+                return;
+            };
+            let parts = red::strip(&mut stream.projection, cx.now, packet);
+            for (rewrite, content) in parts.into_iter().flatten() {
+                let body = Body::Part(content);
+                self.send_audio(
+                    cx,
+                    formats,
+                    stream_index,
+                    packet,
+                    payload_type,
+                    rewrite,
+                    body,
+                );
+            }
+            return;
+        }
+        let Some(media_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
             return;
         };
+        let index = packet.index;
         let Some(rewrite) = stream
             .projection
-            .offer(cx.now, packet.index, packet.header.timestamp)
+            .offer(cx.now, index, packet.header.timestamp)
         else {
+            return;
+        };
+        let (payload_type, body) = match formats.red.filter(|_| treatment == Treatment::Protect) {
+            Some(red) => {
+                let is_sent = |index| stream.projection.is_within(index);
+                let blocks = history.redundancy(config, packet, is_sent);
+                (red, Body::Redundant(media_type, blocks))
+            }
+            None => (media_type, Body::Whole),
+        };
+        self.send_audio(
+            cx,
+            formats,
+            stream_index,
+            packet,
+            payload_type,
+            rewrite,
+            body,
+        );
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_audio(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+        payload_type: u8,
+        rewrite: AudioRewrite,
+        body: Body<'_>,
+    ) {
+        let Some(stream) = self.audio.get(stream_index) else {
             return;
         };
         let outgoing = Outgoing {
@@ -255,7 +337,7 @@ impl Downlink {
             video: false,
             cluster: None,
         };
-        if let Some(size) = self.send(cx, formats, packet, outgoing) {
+        if let Some(size) = self.send(cx, formats, packet, outgoing, body) {
             let sent = &mut self.audio[stream_index].sent;
             sent.packets = sent.packets.wrapping_add(1);
             sent.octets = sent.octets.wrapping_add(size as u32);
@@ -331,7 +413,7 @@ impl Downlink {
             video: true,
             cluster,
         };
-        let size = self.send(cx, formats, packet, outgoing)?;
+        let size = self.send(cx, formats, packet, outgoing, Body::Whole)?;
         cx.count(Counter::RtxOut);
         Some(size)
     }
@@ -449,6 +531,7 @@ impl Downlink {
         formats: &FormatTable,
         packet: &MediaPacket,
         outgoing: Outgoing,
+        content: Body<'_>,
     ) -> Option<usize> {
         let path = self.path?;
         let srtp = self.srtp.as_mut()?;
@@ -456,7 +539,10 @@ impl Downlink {
             cx.count(Counter::DropSendFull);
             return None;
         };
-        let payload = packet.payload();
+        let payload = match content {
+            Body::Part(part) => part,
+            Body::Whole | Body::Redundant(..) => packet.payload(),
+        };
         let mut elements: [(u8, &[u8]); KEPT_EXTENSIONS.len() + 3] =
             [(0, &[]); KEPT_EXTENSIONS.len() + 3];
         let mut count = 0;
@@ -517,16 +603,26 @@ impl Downlink {
                 .copy_from_slice(&original.to_be_bytes());
             position += 2;
         }
-        let end = position + payload.len();
+        let len = match content {
+            Body::Redundant(payload_type, blocks) => {
+                let room = slot.get_mut(position..)?;
+                wire::red::write(room, payload_type, &blocks, payload)?
+            }
+            Body::Whole | Body::Part(_) => {
+                let room = slot.get_mut(position..position + payload.len())?;
+                room.copy_from_slice(payload);
+                payload.len()
+            }
+        };
+        let end = position + len;
         if end > MAX_DATAGRAM + 100 {
             return None;
         }
         let body = slot.get_mut(position..end)?;
-        body.copy_from_slice(payload);
         match &packet.descriptor {
             Payload::Vp8(vp8) => vp8.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
             Payload::Vp9(vp9) => vp9.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
-            Payload::Dependency(_) | Payload::Plain { .. } | Payload::Opaque => {}
+            Payload::Dependency(_) | Payload::Plain { .. } | Payload::Opaque | Payload::Red(_) => {}
         }
         let sealed = srtp
             .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)

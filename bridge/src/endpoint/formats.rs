@@ -30,6 +30,8 @@ pub struct FormatTable {
     pub pli: bool,
     /// At least one RTX payload type exists.
     pub rtx: bool,
+    /// Payload type of redundant audio.
+    pub red: Option<u8>,
     /// At least one audio payload type exists.
     pub audio: bool,
     /// At least one video payload type exists.
@@ -61,6 +63,7 @@ impl FormatTable {
             remb: false,
             pli: false,
             rtx: false,
+            red: None,
             audio: false,
             video: false,
             formats,
@@ -71,6 +74,9 @@ impl FormatTable {
                 continue;
             };
             *entry = index as u8;
+            if format.codec == Codec::Red {
+                table.red.get_or_insert(format.number);
+            }
             match kind_of(format.codec) {
                 Some(MediaKind::Audio) => table.audio = true,
                 Some(MediaKind::Video) => {

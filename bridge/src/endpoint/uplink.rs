@@ -18,6 +18,7 @@ use crate::time::Time;
 use crate::wire::dependency::DependencyParser;
 use crate::wire::extensions::{self, AudioLevel};
 use crate::wire::h264;
+use crate::wire::red::RedPacket;
 use crate::wire::rtp::RtpHeader;
 use crate::wire::vp8::Vp8Descriptor;
 use crate::wire::vp9::Vp9Descriptor;
@@ -443,6 +444,8 @@ impl Uplink {
         let described = match codec {
             Codec::Vp8 => Vp8Descriptor::parse(payload).map(Payload::Vp8),
             Codec::Vp9 => Vp9Descriptor::parse(payload).map(Payload::Vp9),
+            // What can not be read may be encrypted end to end: for those who take RED as it is.
+            Codec::Red => Some(RedPacket::parse(payload).map_or(Payload::Opaque, Payload::Red)),
             _ if kind == MediaKind::Audio => Some(Payload::Opaque),
             _ => match (packet.kept(DEPENDENCY), codec) {
                 (Some(element), _) => stream

@@ -72,6 +72,12 @@ impl AudioProjection {
         }
     }
 
+    /// Whether a packet with this index belongs to what is being sent, now or before.
+    pub fn is_within(&self, index: u64) -> bool {
+        self.shift
+            .is_some_and(|shift| !shift.paused && index >= shift.floor)
+    }
+
     /// Numbers for a packet, `index` being its extended sequence number with gaps of discarded packets
     /// closed. `None`: do not send it.
     pub fn offer(&mut self, now: Time, index: u64, timestamp: u32) -> Option<AudioRewrite> {

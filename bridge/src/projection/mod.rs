@@ -32,7 +32,11 @@ mod cases;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod layer_cases;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod target_cases;
 #[cfg(test)]
 mod testing;
 
@@ -42,6 +46,7 @@ use crate::limits;
 use crate::random::Random;
 use crate::time::Time;
 use crate::wire::dependency::{DependencyDescriptor, DependencyRewrite};
+use crate::wire::red::RedPacket;
 use crate::wire::vp8::Vp8Descriptor;
 use crate::wire::vp9::Vp9Descriptor;
 use frames::Scheme;
@@ -110,6 +115,8 @@ pub enum Payload {
     Vp9(Vp9Descriptor),
     /// A dependency descriptor; the payload itself was not read.
     Dependency(DependencyDescriptor),
+    /// Redundant audio. Not for video projections.
+    Red(RedPacket),
 }
 
 /// What a projection needs to know about a video packet.
@@ -325,7 +332,7 @@ impl Projection {
                     .numbered
                     .offer(now, facts, unit, &mut gate, filter, output);
             }
-            (Payload::Opaque, _) => None,
+            (Payload::Opaque | Payload::Red(_), _) => None,
             (Payload::Plain { keyframe }, _) => Some(*keyframe),
             (Payload::Vp8(descriptor), _) => Some(descriptor.is_keyframe_start()),
             (Payload::Vp9(descriptor), _) => {

@@ -48,7 +48,7 @@ impl Numbers {
             Payload::Vp8(vp8) => (vp8.picture_id(), vp8.tl0picidx(), 0),
             Payload::Vp9(vp9) => (vp9.picture_id(), vp9.tl0picidx(), 0),
             Payload::Dependency(descriptor) => (None, None, descriptor.frame_number()),
-            Payload::Plain { .. } | Payload::Opaque => (None, None, 0),
+            Payload::Plain { .. } | Payload::Opaque | Payload::Red(_) => (None, None, 0),
         };
         Numbers {
             timestamp,

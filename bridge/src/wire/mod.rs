@@ -9,6 +9,7 @@ pub mod demux;
 pub mod dependency;
 pub mod extensions;
 pub mod h264;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod stun;
