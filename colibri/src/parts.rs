@@ -272,3 +272,36 @@ pub(crate) const fn candidate_type(kind: CandidateKind) -> &'static str {
         CandidateKind::ServerReflexive => "srflx",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_plane_case_21_a_candidate_with_a_name_is_ignored() {
+        let mut remote = RemoteTransport::default();
+        for ip in [
+            "9b36eaac-bb2e-49bb-bb78-21c41c499900.local",
+            "meet.example.com",
+            "192.0.2.7",
+        ] {
+            let attribute = |name: &str| {
+                let value = match name {
+                    "type" => "host",
+                    "generation" => "0",
+                    "component" => "1",
+                    "protocol" => "udp",
+                    "port" => "5000",
+                    "ip" => ip,
+                    _ => return None,
+                };
+                Some(value.to_owned())
+            };
+            add_candidate(&mut remote, attribute).expect("well-formed");
+        }
+        assert_eq!(
+            remote.candidates,
+            [SocketAddr::from(([192, 0, 2, 7], 5000))]
+        );
+    }
+}

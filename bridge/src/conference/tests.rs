@@ -13,7 +13,7 @@ use crate::media::{
     Codec, EncodingDescription, EndpointSources, Extension, Feedback, MediaFormats, MediaKind,
     PayloadType, SourceDescription, VideoType,
 };
-use crate::messages::{Command, ConferenceSetup, EndpointSetup, RemoteIce};
+use crate::messages::{Command, ConferenceSetup, EndpointSetup, Event, RemoteIce};
 use crate::random::Random;
 use crate::srtp::{Inbound, KeyingMaterial, Outbound, Profile};
 use crate::time::Time;
@@ -408,6 +408,56 @@ fn ids(packet: &(RtpHeader, Vec<u8>)) -> Vec<u8> {
     extensions::elements(&packet.0, &packet.1)
         .map(|(id, _)| id)
         .collect()
+}
+
+#[test]
+fn media_plane_case_16_eight_silent_seconds_are_told_once_and_so_is_the_return() {
+    let mut room = Room::new();
+    let client = room.join(Joining::default());
+    let (audio, _) = room.announce(client);
+    room.send_audio(client, audio, 1, &[]);
+    room.wait(Duration::from_secs(1));
+    room.send_audio(client, audio, 2, &[]);
+    let silent_since = room.now;
+    let told = |room: &mut Room| -> Vec<bool> {
+        let events = room.worker.outputs().events.drain(..);
+        let told = events.filter_map(|event| match event {
+            Event::Connectivity(key, active) if key == Room::key(client) => Some(active),
+            _ => None,
+        });
+        told.collect()
+    };
+    // Not even its checks are answered.
+    let mut inactive = Vec::new();
+    for _ in 0..200 {
+        room.now += Duration::from_millis(100);
+        while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
+            room.worker.handle_timeout(room.now);
+        }
+        room.datagrams();
+        let after = room.now - silent_since;
+        inactive.extend(told(&mut room).into_iter().map(|active| (active, after)));
+    }
+    assert_eq!(inactive.len(), 1, "{inactive:?}");
+    let (active, after) = inactive[0];
+    let due = Duration::from_secs(8);
+    assert!(
+        !active && after >= due && after <= due + Duration::from_millis(500),
+        "{after:?}"
+    );
+
+    room.send_audio(client, audio, 3, &[]);
+    room.worker.end_turn(room.now);
+    let mut back = told(&mut room);
+    for _ in 0..5 {
+        room.now += Duration::from_millis(100);
+        while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
+            room.worker.handle_timeout(room.now);
+        }
+        room.datagrams();
+        back.extend(told(&mut room));
+    }
+    assert_eq!(back, [true]);
 }
 
 #[test]
