@@ -162,7 +162,7 @@ fn media_plane_case_89_all_decode_targets_need_not_be_told() {
 
 /// `frame` with custom indications: SWITCH for the best decode target, not part of the others.
 fn switching(mut frame: Frame) -> Frame {
-    frame.extended = vec![0b00100_00_0, 0b0_10_00000];
+    frame.extended = vec![0b0010_0000, 0b0100_0000];
     frame
 }
 
