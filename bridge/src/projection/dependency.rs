@@ -35,6 +35,8 @@ pub(super) struct DecodeTarget {
     /// Offset and number of templates of the latest structure sent, as the source wrote them.
     structure: (u8, u8),
     template_delta: u8,
+    /// Timestamp of the latest picture whose last layer was sent: nothing can be added to it.
+    ended: Option<u32>,
 }
 
 impl DecodeTarget {
@@ -158,7 +160,8 @@ impl Gate for TargetGate<'_> {
             switched = !was_current || self.target.current != wanted;
             self.target.current = wanted;
         } else {
-            let complete = Self::has_references(frame, newcomer.id, frames);
+            let complete = Self::has_references(frame, newcomer.id, frames)
+                && self.target.ended != Some(facts.timestamp);
             if entry == Entry::Wanted {
                 switched = self.switch(wanted, frame, complete, structure, filter);
             }
@@ -183,6 +186,9 @@ impl Gate for TargetGate<'_> {
         }
         note.template_delta = self.target.template_delta;
         note.marks_end = frame.spatial_id == structure.layers(current).0;
+        if note.marks_end {
+            self.target.ended = Some(facts.timestamp);
+        }
         if switched || descriptor.tells_active_targets() {
             let active = structure.subsets(current);
             let implied = descriptor.is_keyframe() && active == structure.all_targets();

@@ -76,7 +76,8 @@ impl Generic {
         {
             Some(shift) => shift,
             None => {
-                let sequence = output.highest() + 1;
+                // A hole tells the receiver that the frame before is not complete.
+                let sequence = output.highest() + 1 + u64::from(output.is_open());
                 let start = output.next_timestamp(now, encoding, timestamp);
                 Shift {
                     encoding,

@@ -323,3 +323,48 @@ fn media_plane_case_87_a_switch_after_a_pause_steps_by_the_time_that_passed() {
     let (_, _, _, after) = receiver.offer_at(3000, other_key(7000, 50, true)).unwrap();
     assert!((179_000..=181_000).contains(&(after - before)));
 }
+
+#[test]
+fn a_target_that_rises_within_a_picture_adds_nothing_to_what_was_ended() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 0, 0));
+    let [base, middle, top] = superframe(10, Shape::Key);
+    assert_eq!(receiver.offer(base).map(|sent| sent.1), Some(true));
+    receiver.want(2);
+    assert_eq!(receiver.offer(middle), None);
+    assert_eq!(receiver.offer(top), None);
+    assert_eq!(
+        receiver.picture(11, Shape::KeySvcDelta),
+        [Some((3, true)), None, None]
+    );
+    assert!(receiver.0.needs_keyframe());
+}
+
+#[test]
+fn a_target_that_falls_within_a_key_picture_still_ends_it() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 2, 0));
+    receiver.picture(10, Shape::Key);
+    receiver.picture(11, Shape::KeySvcDelta);
+    let [base, middle, top] = superframe(12, Shape::Key);
+    receiver.offer(base);
+    receiver.offer(middle);
+    receiver.want(1);
+    let sent = receiver.offer(top);
+    assert_eq!(sent.map(|sent| sent.1), Some(true));
+    assert_eq!(
+        receiver.picture(13, Shape::KeySvcDelta),
+        [None, Some((9, true)), None]
+    );
+}
+
+#[test]
+fn a_layer_that_comes_after_the_one_above_it_was_left_out_ends_the_picture() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 2, 0));
+    let [base, middle, top] = superframe(10, Shape::Key);
+    assert_eq!(receiver.offer(base).map(|sent| sent.1), Some(false));
+    assert_eq!(receiver.offer(top), None);
+    assert_eq!(receiver.offer(middle).map(|sent| sent.1), Some(true));
+    assert_eq!(
+        receiver.picture(11, Shape::KeySvcDelta),
+        [None, Some((4, true)), None]
+    );
+}

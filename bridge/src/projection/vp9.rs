@@ -42,6 +42,9 @@ pub(super) struct SpatialLayers {
     /// Number of layers, as far as told.
     count: u8,
     bases: [Option<Base>; MAX_LAYERS],
+    /// The newest picture, and the layer that was wanted when it began: what is wanted for a picture never changes
+    /// within it, so that its end is always marked.
+    picture: Option<(i64, u8)>,
 }
 
 impl Default for SpatialLayers {
@@ -50,6 +53,7 @@ impl Default for SpatialLayers {
             current: 0,
             count: MAX_LAYERS as u8,
             bases: [None; MAX_LAYERS],
+            picture: None,
         }
     }
 }
@@ -66,6 +70,18 @@ impl SpatialLayers {
             && known.is_none_or(|known| known.id <= base.id)
         {
             *known = Some(base);
+        }
+    }
+
+    /// The layer that is wanted of a picture, given what is wanted now.
+    fn wanted_for(&mut self, picture: i64, wanted: u8) -> u8 {
+        match self.picture {
+            Some((known, latched)) if known == picture => latched.min(self.count.saturating_sub(1)),
+            Some((newer, _)) if newer > picture => wanted,
+            _ => {
+                self.picture = Some((picture, wanted));
+                wanted
+            }
         }
     }
 
@@ -99,6 +115,7 @@ impl SpatialGate<'_> {
         encoding: u8,
         id: i64,
         was_current: bool,
+        overtaken: bool,
         filter: &QualityFilter,
     ) -> Option<Note> {
         let before = if was_current { self.layers.current } else { 0 };
@@ -114,8 +131,9 @@ impl SpatialGate<'_> {
         let wanted = self.layers.wanted(Entry::Keyframe, encoding, filter);
         // Down at once; up as far as the key picture has layers.
         self.layers.current = before.min(wanted);
+        self.layers.picture = Some((id >> LAYER_BITS, wanted));
         Some(Note {
-            marks_end: wanted == 0,
+            marks_end: wanted == 0 || overtaken,
             ..Note::default()
         })
     }
@@ -156,8 +174,11 @@ impl Gate for SpatialGate<'_> {
     ) -> Option<Note> {
         let was_current = filter.current() == Some(facts.encoding);
         let entry = filter.enter(now, facts.encoding, frame.begins)?;
+        // The layer above came first and was left out for want of this one: the picture ends here.
+        let above = frames.by_id(frame.id + 1);
+        let overtaken = above.is_some_and(|above| !above.accepted);
         if entry == Entry::Keyframe {
-            return self.begin(facts.encoding, frame.id, was_current, filter);
+            return self.begin(facts.encoding, frame.id, was_current, overtaken, filter);
         }
         let descriptor = self.descriptor;
         let layers = &mut *self.layers;
@@ -168,6 +189,7 @@ impl Gate for SpatialGate<'_> {
             fewer = layers.current >= layers.count;
         }
         let wanted = layers.wanted(entry, facts.encoding, filter);
+        let wanted = layers.wanted_for(frame.id >> LAYER_BITS, wanted);
         let inter_picture = descriptor.is_inter_picture();
         let below = spatial_id.checked_sub(1);
         let can = (!inter_picture || layers.is_sent(spatial_id))
@@ -207,9 +229,13 @@ impl Gate for SpatialGate<'_> {
         if !(passes && can && fits && self.is_decodable(frame, frames)) {
             return None;
         }
-        let top = if inter_picture { current } else { wanted };
+        let top = if inter_picture {
+            current
+        } else {
+            wanted.max(current)
+        };
         Some(Note {
-            marks_end: spatial_id == top,
+            marks_end: spatial_id == top || overtaken,
             ..Note::default()
         })
     }

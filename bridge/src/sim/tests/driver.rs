@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, RedPolicy};
 use crate::control::Control;
 use crate::control::api::{ControlOutput, Environment};
 use crate::ids::{EndpointKey, Path, SocketId, WorkerId};
@@ -69,6 +69,12 @@ impl Driver {
         let mut config = BridgeConfig::default();
         config.net.spill_after = spill_after;
         config.seed = Some(seed);
+        config.audio.red.policy = match seed % 3 {
+            0 => RedPolicy::Noop,
+            1 => RedPolicy::ProtectAll,
+            _ => RedPolicy::Strip,
+        };
+        config.audio.red.vad_only = seed.is_multiple_of(2);
         let config = Arc::new(config);
         let environment = Environment {
             workers,

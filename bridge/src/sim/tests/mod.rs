@@ -4,6 +4,7 @@
 //! One number decides everything that happens. A run that fails says which; `SIM_SEED=… cargo test -p
 //! causeway-bridge --lib sim::` repeats it.
 
+mod codec;
 mod driver;
 mod peer;
 mod stream;

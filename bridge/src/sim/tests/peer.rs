@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 
+use super::codec::{self, Picture, VideoCodec, video_formats};
 use super::stream::{Label, Seen, Stream};
 use crate::ids::EndpointKey;
 use crate::media::{Codec, Extension, Feedback, MediaFormats, PayloadType};
@@ -15,23 +16,25 @@ use crate::time::Time;
 use crate::transport::ice::Credentials;
 use crate::wire::demux::{Class, classify};
 use crate::wire::extensions::{self, HeaderBuilder};
+use crate::wire::red::{self, RedPacket};
 use crate::wire::rtcp::{self, Compound, Element};
 use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::wire::twcc::{FeedbackHeader, write_feedback};
 
 const OPUS: u8 = 111;
-const VP8: u8 = 100;
-const RTX: u8 = 96;
+const RED: u8 = 112;
 const LEVEL_ID: u8 = 1;
 const TRANSPORT_CC_ID: u8 = 5;
+const DEPENDENCY_ID: u8 = 11;
 /// Smaller dimension and packets per frame of each encoding.
 const LAYERS: [(u16, u8); 3] = [(180, 1), (360, 2), (720, 4)];
 const FRAME: Duration = Duration::from_millis(100);
 const AUDIO: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(20);
 
-pub fn formats() -> MediaFormats {
+/// What a client negotiates: all video, and RED only if it wants to.
+pub fn formats(red: bool) -> MediaFormats {
     let all = Feedback {
         transport_cc: true,
         remb: false,
@@ -47,13 +50,21 @@ pub fn formats() -> MediaFormats {
         feedback,
     };
     let mut formats = MediaFormats {
-        payload_types: vec![
-            format(OPUS, Codec::Opus, 48_000, None, Feedback::default()),
-            format(VP8, Codec::Vp8, 90_000, None, all),
-            format(RTX, Codec::Rtx, 90_000, Some(VP8), Feedback::default()),
-        ],
+        payload_types: vec![format(OPUS, Codec::Opus, 48_000, None, Feedback::default())],
         ..MediaFormats::default()
     };
+    let types = &mut formats.payload_types;
+    if red {
+        types.push(format(RED, Codec::Red, 48_000, None, Feedback::default()));
+    }
+    for (number, rtx, codec) in video_formats() {
+        types.push(format(number, codec, 90_000, None, all));
+        let none = Feedback::default();
+        types.push(format(rtx, Codec::Rtx, 90_000, Some(number), none));
+    }
+    formats
+        .extensions
+        .set(Extension::DependencyDescriptor, DEPENDENCY_ID);
     formats.extensions.set(Extension::AudioLevel, LEVEL_ID);
     formats
         .extensions
@@ -82,6 +93,9 @@ impl Sender {
     }
 }
 
+/// A packet that can be sent again: SSRC, index, packet and dependency descriptor.
+type Kept = (u32, u64, Vec<u8>, Option<Vec<u8>>);
+
 pub struct Peer {
     pub id: String,
     pub conference: usize,
@@ -91,6 +105,13 @@ pub struct Peer {
     pub remote: Credentials,
     pub out: VecDeque<Vec<u8>>,
     pub talking: bool,
+    codec: VideoCodec,
+    /// It sends RED.
+    red: bool,
+    /// The latest audio packets: timestamp and payload, the newest last.
+    spoken: VecDeque<(u32, Vec<u8>)>,
+    /// Spatial layers in the picture before.
+    layered: u8,
     /// By SSRC, what the bridge sends.
     pub audio_streams: BTreeMap<u32, Stream>,
     pub video_streams: BTreeMap<u32, Stream>,
@@ -105,7 +126,7 @@ pub struct Peer {
     picture: u16,
     tl0: u8,
     origin: u32,
-    sent: VecDeque<(u32, u64, Vec<u8>)>,
+    sent: VecDeque<Kept>,
     next_check: Time,
     next_audio: Time,
     next_frame: Time,
@@ -135,6 +156,7 @@ impl Peer {
         address: SocketAddr,
         (local, remote): (Credentials, Credentials),
         base: u32,
+        red: bool,
     ) -> Peer {
         let (audio, video, rtx) = ssrcs(base);
         Peer {
@@ -146,6 +168,10 @@ impl Peer {
             remote,
             out: VecDeque::new(),
             talking: false,
+            codec: VideoCodec::any(&mut random),
+            red,
+            spoken: VecDeque::new(),
+            layered: 0,
             audio_streams: BTreeMap::new(),
             video_streams: BTreeMap::new(),
             rtx: BTreeMap::new(),
@@ -265,7 +291,14 @@ impl Peer {
             .wrapping_add((now.as_micros() * rate / 1_000_000) as u32)
     }
 
-    fn seal(&mut self, header: HeaderBuilder, index: u64, level: Option<u8>, payload: &[u8]) {
+    fn seal(
+        &mut self,
+        header: HeaderBuilder,
+        index: u64,
+        level: Option<u8>,
+        descriptor: Option<&[u8]>,
+        payload: &[u8],
+    ) {
         let Some((outbound, _)) = &mut self.keys else {
             return;
         };
@@ -275,6 +308,9 @@ impl Peer {
         let mut elements: Vec<(u8, &[u8])> = vec![(TRANSPORT_CC_ID, &sequence)];
         if let Some(level) = &level {
             elements = vec![(LEVEL_ID, level)];
+        }
+        if let Some(descriptor) = descriptor {
+            elements.push((DEPENDENCY_ID, descriptor));
         }
         let mut buffer = [0; 1_500];
         let front = header.write(&mut buffer, &elements).expect("there is room");
@@ -291,11 +327,12 @@ impl Peer {
             frame: self.audio.frame,
             part: 0,
             parts: 1,
+            layer: 0,
         };
         self.audio.frame += 1;
         let index = self.audio.next;
         self.audio.next += 1;
-        let header = HeaderBuilder {
+        let mut header = HeaderBuilder {
             marker: false,
             payload_type: OPUS,
             sequence: index as u16,
@@ -309,7 +346,22 @@ impl Peer {
         } else {
             100
         };
-        self.seal(header, index, Some(level), &payload);
+        if self.red {
+            header.payload_type = RED;
+            let blocks: Vec<_> = self
+                .spoken
+                .iter()
+                .map(|(at, old)| Some((header.timestamp.wrapping_sub(*at), &old[..])))
+                .collect();
+            let mut buffer = [0; 400];
+            let len = red::write(&mut buffer, OPUS, &blocks, &payload).expect("there is room");
+            self.spoken.push_back((header.timestamp, payload));
+            while self.spoken.len() > 2 {
+                self.spoken.pop_front();
+            }
+            payload = buffer[..len].to_vec();
+        }
+        self.seal(header, index, Some(level), None, &payload);
     }
 
     fn send_frame(&mut self, now: Time) {
@@ -322,10 +374,14 @@ impl Peer {
         self.picture = (self.picture + 1) & 0x7fff;
         self.tl0 = self.tl0.wrapping_add(1);
         let timestamp = self.clock(now, 90_000);
+        if self.codec.is_layered() {
+            self.send_layers(timestamp);
+            return;
+        }
         for (at, (height, parts)) in LAYERS.into_iter().enumerate() {
             let wanted = at == 0 || self.max_height < 0 || i32::from(height) <= self.max_height;
             let layer = &mut self.layers[at];
-            let keyframe = layer.keyframe || !layer.active;
+            let key = layer.keyframe || !layer.active;
             layer.active = wanted;
             if !wanted {
                 continue;
@@ -334,40 +390,85 @@ impl Peer {
             let (ssrc, frame) = (layer.ssrc, layer.frame);
             layer.frame += 1;
             for part in 0..parts {
-                let index = self.layers[at].next;
-                self.layers[at].next += 1;
                 let label = Label {
                     ssrc,
                     frame,
                     part,
                     parts,
+                    layer: 0,
                 };
-                let [high, low] = self.picture.to_be_bytes();
-                let start = if part == 0 { 0x10 } else { 0 };
-                // X and S; I, L and T; a wide picture id; TL0PICIDX; temporal layer 0.
-                let mut payload = vec![0x80 | start, 0xe0, high | 0x80, low, self.tl0, 0];
-                let [w0, w1] = (height * 16 / 9).to_le_bytes();
-                let [h0, h1] = height.to_le_bytes();
-                let inter = u8::from(!keyframe);
-                payload.extend([inter, 0, 0, 0x9d, 0x01, 0x2a, w0, w1, h0, h1]);
-                payload.extend(label.write());
-                payload.resize(if at == 0 { 500 } else { 1_000 }, 2);
-                let header = HeaderBuilder {
-                    marker: part + 1 == parts,
-                    payload_type: VP8,
-                    sequence: index as u16,
+                self.send_video(
+                    at,
                     timestamp,
-                    ssrc,
-                };
-                self.seal(header, index, None, &payload);
-                let mut packet = vec![0; 12];
-                header.write(&mut packet, &[]);
-                packet.extend(payload);
-                self.sent.push_back((ssrc, index, packet));
-                if self.sent.len() > 300 {
-                    self.sent.pop_front();
-                }
+                    label,
+                    key,
+                    part + 1 == parts,
+                    ([height; 3], 1),
+                );
             }
+        }
+    }
+
+    /// A picture with all spatial layers in the first encoding.
+    fn send_layers(&mut self, timestamp: u32) {
+        let heights = LAYERS.map(|(height, _)| height);
+        let fits = |height: &&u16| self.max_height < 0 || i32::from(**height) <= self.max_height;
+        let count = heights.iter().filter(fits).count().max(1) as u8;
+        let layer = &mut self.layers[0];
+        let key = layer.keyframe || !layer.active || count != self.layered;
+        (layer.active, layer.keyframe, self.layered) = (true, false, count);
+        let (ssrc, frame) = (layer.ssrc, layer.frame);
+        layer.frame += 1;
+        for (layer, parts) in (0..count).zip([1, 1, 2]) {
+            for part in 0..parts {
+                let label = Label {
+                    ssrc,
+                    frame,
+                    part,
+                    parts,
+                    layer,
+                };
+                let ends = layer + 1 == count && part + 1 == parts;
+                self.send_video(0, timestamp, label, key, ends, (heights, count));
+            }
+        }
+    }
+
+    fn send_video(
+        &mut self,
+        at: usize,
+        timestamp: u32,
+        label: Label,
+        key: bool,
+        marker: bool,
+        (heights, layers): ([u16; 3], u8),
+    ) {
+        let index = self.layers[at].next;
+        self.layers[at].next += 1;
+        let picture = Picture {
+            label,
+            key,
+            picture_id: self.picture,
+            tl0picidx: self.tl0,
+            heights,
+            layers,
+        };
+        let (mut payload, descriptor) = codec::write(self.codec, &picture);
+        payload.resize(if at == 0 { 500 } else { 1_000 }, 2);
+        let header = HeaderBuilder {
+            marker,
+            payload_type: self.codec.payload_type(),
+            sequence: index as u16,
+            timestamp,
+            ssrc: label.ssrc,
+        };
+        self.seal(header, index, None, descriptor.as_deref(), &payload);
+        let mut packet = vec![0; 12];
+        header.write(&mut packet, &[]);
+        packet.extend(payload);
+        self.sent.push_back((label.ssrc, index, packet, descriptor));
+        if self.sent.len() > 300 {
+            self.sent.pop_front();
         }
     }
 
@@ -375,8 +476,8 @@ impl Peer {
         let known = self
             .sent
             .iter()
-            .find(|(of, index, _)| *of == ssrc && *index as u16 == sequence);
-        let Some((_, _, packet)) = known.cloned() else {
+            .find(|(of, index, ..)| *of == ssrc && *index as u16 == sequence);
+        let Some((_, _, packet, descriptor)) = known.cloned() else {
             return;
         };
         let Some(at) = self.layers.iter().position(|layer| layer.ssrc == ssrc) else {
@@ -388,14 +489,14 @@ impl Peer {
         rtx.next += 1;
         let header = HeaderBuilder {
             marker: original.marker,
-            payload_type: RTX,
+            payload_type: self.codec.rtx_type(),
             sequence: index as u16,
             timestamp: original.timestamp,
             ssrc: rtx.ssrc,
         };
         let mut payload = sequence.to_be_bytes().to_vec();
         payload.extend(&packet[usize::from(original.payload_start)..]);
-        self.seal(header, index, None, &payload);
+        self.seal(header, index, None, descriptor.as_deref(), &payload);
     }
 
     fn send_rtcp(&mut self, write: impl FnOnce(&mut Compound<'_>, u32) -> bool) {
@@ -540,7 +641,11 @@ impl Peer {
             Err(error) => return Err(format!("SSRC {} can not be opened: {error}", header.ssrc)),
         };
         let packet = &plain[..opened.len];
+        let mut descriptor = None;
         for (id, value) in extensions::elements(&header, packet) {
+            if id == DEPENDENCY_ID {
+                descriptor = Some(value);
+            }
             if let (TRANSPORT_CC_ID, Some(sequence)) = (id, value.first_chunk()) {
                 let sequence = u16::from_be_bytes(*sequence);
                 let last = self.feedback_base.unwrap_or(u64::from(sequence) + 0x1_0000);
@@ -560,8 +665,16 @@ impl Peer {
                 let stream = self.audio_streams.entry(header.ssrc).or_default();
                 stream.receive(now, opened.index, seen)
             }
-            VP8 => self.receive_video(now, header.ssrc, opened.index, &header, payload),
-            RTX => {
+            RED => {
+                let stream = self.audio_streams.entry(header.ssrc).or_default();
+                receive_red(now, stream, opened.index, header.timestamp, payload)
+            }
+            number if video_formats().iter().any(|format| format.0 == number) => {
+                let seen =
+                    codec::read(number, header.timestamp, header.marker, payload, descriptor);
+                self.receive_video(now, header.ssrc, opened.index, payload, seen)
+            }
+            number if video_formats().iter().any(|format| format.1 == number) => {
                 let (Some(media), Some((osn, rest))) = (
                     self.rtx.get(&header.ssrc).copied(),
                     payload.split_first_chunk(),
@@ -577,7 +690,18 @@ impl Peer {
                 };
                 let back = (highest as u16).wrapping_sub(u16::from_be_bytes(*osn)) as i16;
                 let index = highest.saturating_add_signed(-i64::from(back));
-                self.receive_video(now, media, index, &header, rest)
+                let of = video_formats()
+                    .into_iter()
+                    .find(|format| format.1 == number);
+                let media_type = of.map_or(0, |format| format.0);
+                let seen = codec::read(
+                    media_type,
+                    header.timestamp,
+                    header.marker,
+                    rest,
+                    descriptor,
+                );
+                self.receive_video(now, media, index, rest, seen)
             }
             other => Err(format!("payload type {other}")),
         }
@@ -588,15 +712,14 @@ impl Peer {
         now: Time,
         ssrc: u32,
         index: u64,
-        header: &RtpHeader,
         payload: &[u8],
+        seen: Option<Seen>,
     ) -> Result<(), String> {
         let stream = self.video_streams.entry(ssrc).or_default();
         stream.video = true;
         if payload.is_empty() {
             return Ok(());
         }
-        let seen = Seen::video(header.timestamp, header.marker, payload);
         stream.receive(now, index, seen.ok_or("not a packet of ours")?)
     }
 
@@ -654,4 +777,30 @@ impl Peer {
             _ => {}
         }
     }
+}
+
+/// A RED packet: its primary is taken, and its redundancy must be what was sent before.
+fn receive_red(
+    now: Time,
+    stream: &mut Stream,
+    index: u64,
+    timestamp: u32,
+    payload: &[u8],
+) -> Result<(), String> {
+    let red = RedPacket::parse(payload).ok_or("RED that is none")?;
+    let read = |timestamp, content| Seen::audio(timestamp, content).ok_or("not a packet of ours");
+    let primary = read(timestamp, red.primary(payload))?;
+    for distance in 1..=2 {
+        let Some(block) = red.block(distance) else {
+            continue;
+        };
+        let before = timestamp.wrapping_sub(block.offset.into());
+        let seen = read(before, block.content(payload))?;
+        let is_before = seen.label.ssrc == primary.label.ssrc
+            && seen.label.frame + distance as u32 == primary.label.frame;
+        if !is_before || !stream.agrees(index - distance as u64, seen) {
+            return Err(format!("{seen:?} does not belong before {primary:?}"));
+        }
+    }
+    stream.receive(now, index, primary)
 }

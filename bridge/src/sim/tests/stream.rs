@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::time::Time;
-use crate::wire::vp8::Vp8Descriptor;
 
 /// What a model sender writes behind the payload descriptor: who sent it, and what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,10 +11,12 @@ pub struct Label {
     pub frame: u32,
     pub part: u8,
     pub parts: u8,
+    /// Spatial layer.
+    pub layer: u8,
 }
 
 impl Label {
-    pub const LEN: usize = 10;
+    pub const LEN: usize = 11;
 
     pub fn write(&self) -> [u8; Label::LEN] {
         let mut bytes = [0; Label::LEN];
@@ -23,6 +24,7 @@ impl Label {
         bytes[4..8].copy_from_slice(&self.frame.to_be_bytes());
         bytes[8] = self.part;
         bytes[9] = self.parts;
+        bytes[10] = self.layer;
         bytes
     }
 
@@ -33,6 +35,7 @@ impl Label {
             frame: u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
             part: bytes[8],
             parts: bytes[9],
+            layer: bytes[10],
         })
     }
 }
@@ -42,34 +45,28 @@ pub struct Seen {
     pub timestamp: u32,
     pub marker: bool,
     pub label: Label,
+    /// A keyframe begins here.
     pub keyframe: bool,
-    pub picture: u16,
-    pub tl0: u8,
+    /// It refers to the picture before.
+    pub inter: bool,
+    /// Picture id or frame number, and its bits.
+    pub picture: Option<(u16, u8)>,
+    pub tl0: Option<u8>,
+    /// Template id and, with a structure, its offset.
+    pub template: Option<(u8, Option<u8>)>,
 }
 
 impl Seen {
-    pub fn video(timestamp: u32, marker: bool, payload: &[u8]) -> Option<Seen> {
-        let descriptor = Vp8Descriptor::parse(payload)?;
-        // Ten bytes of VP8 header, then the label.
-        let label = Label::read(payload.get(descriptor.len() + 10..)?)?;
-        Some(Seen {
-            timestamp,
-            marker,
-            label,
-            keyframe: descriptor.is_keyframe_start(),
-            picture: descriptor.picture_id()?,
-            tl0: descriptor.tl0picidx()?,
-        })
-    }
-
     pub fn audio(timestamp: u32, payload: &[u8]) -> Option<Seen> {
         Some(Seen {
             timestamp,
             marker: true,
             label: Label::read(payload)?,
             keyframe: true,
-            picture: 0,
-            tl0: 0,
+            inter: false,
+            picture: None,
+            tl0: None,
+            template: None,
         })
     }
 }
@@ -85,7 +82,9 @@ pub struct Stream {
     /// Senders of what came.
     sources: BTreeSet<u32>,
     /// The last packet of the last frame that could be decoded, and that frame.
-    decoded: Option<(u64, Label)>,
+    decoded: Option<(u64, Seen)>,
+    /// Offset of the structure that the decoder goes by.
+    structure: Option<u8>,
     /// Missing: when first noticed, when asked for, how often.
     pub missing: BTreeMap<u64, (Time, u32)>,
     pub highest: Option<u64>,
@@ -135,7 +134,7 @@ impl Stream {
             self.missing.pop_first();
         }
         if self.video {
-            self.decode(now, index);
+            self.decode(now, index)?;
         } else {
             self.played.insert(seen.label.ssrc, now);
         }
@@ -147,31 +146,53 @@ impl Stream {
         self.sources.iter().copied()
     }
 
+    /// Whether nothing is known of a packet that contradicts this.
+    pub fn agrees(&self, index: u64, seen: Seen) -> bool {
+        let known = self.packets.get(&index);
+        known.is_none_or(|known| (known.label, known.timestamp) == (seen.label, seen.timestamp))
+    }
+
     /// Decodes on from where it stands, or from a keyframe that `index` completed.
-    fn decode(&mut self, now: Time, index: u64) {
+    fn decode(&mut self, now: Time, index: u64) -> Result<(), String> {
         if let Some(start) = self.frame_start(index)
             && self.packets[&start].keyframe
             && self.decoded.is_none_or(|(last, _)| start > last)
             && let Some(end) = self.frame_end(start)
         {
-            self.play(now, end);
+            self.play(now, start, end)?;
         }
-        while let Some((last, label)) = self.decoded
+        while let Some((last, before)) = self.decoded
             && let Some(next) = self.packets.get(&(last + 1))
             && next.label.part == 0
-            && (next.keyframe
-                || next.label.ssrc == label.ssrc && next.label.frame == label.frame + 1)
+            && follows(before, *next)
             && let Some(end) = self.frame_end(last + 1)
         {
-            self.play(now, end);
+            self.play(now, last + 1, end)?;
         }
+        Ok(())
     }
 
-    fn play(&mut self, now: Time, end: u64) {
-        let label = self.packets[&end].label;
-        self.decoded = Some((end, label));
+    fn play(&mut self, now: Time, start: u64, end: u64) -> Result<(), String> {
+        for at in start..=end {
+            let Some((template, offset)) = self.packets[&at].template else {
+                continue;
+            };
+            let first = self.packets[&start].keyframe;
+            self.structure = offset.or(self.structure);
+            let expected = self
+                .structure
+                .map(|offset| (offset + u8::from(!first)) % 64);
+            if expected != Some(template) {
+                return Err(format!(
+                    "template {template} instead of {expected:?} at {at}"
+                ));
+            }
+        }
+        let last = self.packets[&end];
+        self.decoded = Some((end, last));
         self.last_progress = now;
-        self.played.insert(label.ssrc, now);
+        self.played.insert(last.label.ssrc, now);
+        Ok(())
     }
 
     fn frame_start(&self, index: u64) -> Option<u64> {
@@ -186,36 +207,79 @@ impl Stream {
         (start..=end)
             .all(|at| {
                 self.packets.get(&at).is_some_and(|seen| {
-                    seen.label.ssrc == first.ssrc && seen.label.frame == first.frame
+                    (seen.label.ssrc, seen.label.frame, seen.label.layer)
+                        == (first.ssrc, first.frame, first.layer)
                 })
             })
             .then_some(end)
     }
 }
 
+/// Whether a frame that begins with `next` can be decoded after the one that ended with `before`, with nothing
+/// in between.
+fn follows(before: Seen, next: Seen) -> bool {
+    let (old, new) = (before.label, next.label);
+    if next.keyframe {
+        return true;
+    }
+    if old.ssrc != new.ssrc {
+        return false;
+    }
+    if old.frame == new.frame {
+        return new.layer == old.layer + 1 && !next.inter;
+    }
+    // Layers refer to the same layer of the picture before; of a key picture, all up to the last one came.
+    let has_layer = new.layer == old.layer || !before.inter && new.layer < old.layer;
+    new.frame == old.frame + 1 && has_layer
+}
+
 /// Two packets of a stream with nothing received in between.
 fn in_order(video: bool, (at, low): (u64, Seen), (to, high): (u64, Seen)) -> Result<(), String> {
     let fail = |what: &str| Err(format!("{what}: {at} {low:?}, {to} {high:?}"));
     let ticks = high.timestamp.wrapping_sub(low.timestamp) as i32;
-    let same = low.label.ssrc == high.label.ssrc && low.label.frame == high.label.frame;
+    let one_picture = low.label.ssrc == high.label.ssrc && low.label.frame == high.label.frame;
     if ticks < 0 {
         return fail("the timestamp goes back");
     }
-    if same != (ticks == 0) {
-        return fail("timestamps do not tell frames apart");
+    if one_picture != (ticks == 0) {
+        return fail("timestamps do not tell pictures apart");
     }
     if !video {
         return Ok(());
     }
-    let pictures = high.picture.wrapping_sub(low.picture) & 0x7fff;
-    if pictures >= 0x4000 || same != (pictures == 0) {
-        return fail("picture ids do not follow the frames");
+    if let (Some((before, bits)), Some((after, same_bits))) = (low.picture, high.picture)
+        && bits == same_bits
+    {
+        let room = 1u32 << bits;
+        let pictures = u32::from(after).wrapping_sub(before.into()) & (room - 1);
+        if pictures >= room / 2 || one_picture != (pictures == 0) {
+            return fail("picture ids do not follow the pictures");
+        }
     }
     // Eight bits: comparable as long as the sender can not have gone half way round.
-    if to - at < 64 && ticks < 90_000 * 10 && (high.tl0.wrapping_sub(low.tl0) as i8) < 0 {
-        return fail("TL0PICIDX goes back");
+    if let (Some(before), Some(after)) = (low.tl0, high.tl0)
+        && to - at < 64
+        && ticks < 90_000 * 10
+    {
+        let step = after.wrapping_sub(before) as i8;
+        // All pictures are of the base layer.
+        if step < 0 || one_picture != (step == 0) {
+            return fail("TL0PICIDX does not follow the pictures");
+        }
     }
-    if to == at + 1 && !same {
+    if to == at + 1 {
+        // One that is left within a picture, by a suspension or a switch, goes on with a keyframe.
+        let left = !one_picture && high.keyframe;
+        if low.marker == one_picture && !left {
+            return fail("the marker is not where the picture ends");
+        }
+        let one_frame = one_picture && low.label.layer == high.label.layer;
+        if one_frame {
+            return match high.label.part == low.label.part + 1 {
+                true => Ok(()),
+                false => fail("a frame is out of order"),
+            };
+        }
         if low.label.ssrc != high.label.ssrc && !high.keyframe {
             return fail("a switch does not begin with a keyframe");
         }
@@ -223,7 +287,7 @@ fn in_order(video: bool, (at, low): (u64, Seen), (to, high): (u64, Seen)) -> Res
             return fail("a frame is cut short and no sequence number tells");
         }
         // Nothing is missing here, so the receiver will decode on.
-        if !high.keyframe && high.label.frame != low.label.frame + 1 {
+        if !follows(low, high) {
             return fail("frames are missing and no sequence number tells");
         }
     }

@@ -419,11 +419,14 @@ impl World {
             private_addresses: false,
             sctp: true,
         };
+        let red = self.random.below(2) == 0;
         let control = &mut self.driver.control;
         let key = control
             .create_endpoint(now, self.conferences[conference], options)
             .expect("an endpoint");
-        control.add_formats(now, key, formats()).expect("formats");
+        control
+            .add_formats(now, key, formats(red))
+            .expect("formats");
         let (audio, video, rtx) = ssrcs(base);
         let encoding = |(ssrc, rtx_ssrc)| EncodingDescription { ssrc, rtx_ssrc };
         let source = |kind, name: &str, encodings| NewSource {
@@ -465,6 +468,7 @@ impl World {
             address,
             (local, remote),
             base,
+            red,
         );
         let quality = self.quality();
         self.seats.push(Seat {
