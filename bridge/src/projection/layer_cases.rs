@@ -368,3 +368,17 @@ fn a_layer_that_comes_after_the_one_above_it_was_left_out_ends_the_picture() {
         [None, Some((4, true)), None]
     );
 }
+
+#[test]
+fn a_key_picture_that_comes_late_is_sent_whole() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 2, 0));
+    receiver.picture(10, Shape::Key);
+    // Picture 11 is a key picture on its way; what refers to it is there first.
+    for picture in 12..15 {
+        assert!(receiver.picture(picture, Shape::KeySvcDelta)[2].is_some());
+    }
+    let late = receiver.picture(11, Shape::Key);
+    assert!(late.iter().all(Option::is_some), "{late:?}");
+    let markers = late.map(|sent| sent.is_some_and(|(_, marker)| marker));
+    assert_eq!(markers, [false, false, true]);
+}

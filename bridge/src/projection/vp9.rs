@@ -193,7 +193,12 @@ impl Gate for SpatialGate<'_> {
         let inter_picture = descriptor.is_inter_picture();
         let below = spatial_id.checked_sub(1);
         let can = (!inter_picture || layers.is_sent(spatial_id))
-            && (!descriptor.is_inter_layer() || below.is_some_and(|below| layers.is_sent(below)));
+            && (!descriptor.is_inter_layer()
+                || below.is_some_and(|below| match frames.by_id(frame.id - 1) {
+                    // A late frame rests on its own picture, whatever was sent since.
+                    Some(below) => below.accepted,
+                    None => layers.is_sent(below),
+                }));
         let up = layers.current < spatial_id && spatial_id <= wanted;
         let down = wanted <= spatial_id && spatial_id < layers.current;
         if up || down || fewer {

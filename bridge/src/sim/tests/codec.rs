@@ -22,9 +22,7 @@ impl VideoCodec {
     pub fn any(random: &mut Random) -> VideoCodec {
         match random.below(6) {
             0 => VideoCodec::Vp9,
-            // Not part of ordinary runs yet: with seed 21 a late key picture of which S1 and S2 are left out is
-            // followed by S2 without a hole.
-            1 if std::env::var_os("SIM_SVC").is_some() => VideoCodec::Vp9KSvc,
+            1 => VideoCodec::Vp9KSvc,
             2 => VideoCodec::Av1,
             3 => VideoCodec::H264,
             _ => VideoCodec::Vp8,
