@@ -320,18 +320,7 @@ impl Room {
 
     /// SSRCs for which a client was asked for keyframes since the last call of any such method.
     fn keyframe_requests(&mut self, client: usize) -> Vec<u32> {
-        let mut asked = Vec::new();
-        for sent in self.sent().remove(&client).unwrap_or_default() {
-            let Sent::Rtcp(data) = sent else { continue };
-            for element in rtcp::elements(&data) {
-                match element.expect("well-formed") {
-                    Element::Pli { media, .. } => asked.push(media),
-                    Element::Fir { entries, .. } => asked.extend(entries.map(|(ssrc, _)| ssrc)),
-                    _ => {}
-                }
-            }
-        }
-        asked
+        keyframe_requests(&self.sent().remove(&client).unwrap_or_default())
     }
 
     fn send_rtp(
@@ -394,6 +383,22 @@ impl Room {
     fn count(&mut self, counter: Counter) -> u64 {
         self.worker.counters().get(counter)
     }
+}
+
+/// SSRCs that the RTCP in there asks keyframes for.
+fn keyframe_requests(sent: &[Sent]) -> Vec<u32> {
+    let mut asked = Vec::new();
+    for sent in sent {
+        let Sent::Rtcp(data) = sent else { continue };
+        for element in rtcp::elements(data) {
+            match element.expect("well-formed") {
+                Element::Pli { media, .. } => asked.push(media),
+                Element::Fir { entries, .. } => asked.extend(entries.map(|(ssrc, _)| ssrc)),
+                _ => {}
+            }
+        }
+    }
+    asked
 }
 
 fn pli(media: u32) -> Vec<u8> {
@@ -526,10 +531,23 @@ fn media_plane_case_102_a_fresh_mapping_starts_with_a_keyframe() {
         ..Joining::default()
     });
     let (_, video) = room.announce(sender);
+    let mut asked = Vec::new();
     for sequence in 1..4 {
         room.send_video(sender, video, sequence, false);
-        assert!(room.rtp(receiver).is_empty());
+        for _ in 0..10 {
+            let mut sent = room.sent();
+            let received = sent.remove(&receiver).unwrap_or_default();
+            assert!(!received.iter().any(|sent| matches!(sent, Sent::Rtp(..))));
+            asked.extend(keyframe_requests(&sent.remove(&sender).unwrap_or_default()));
+            room.now += Duration::from_millis(100);
+            while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
+                room.worker.handle_timeout(room.now);
+            }
+        }
     }
+    // It is asked for until it comes, five times a second at most (T44).
+    assert!((1..=15).contains(&asked.len()), "{asked:?}");
+    assert!(asked.iter().all(|ssrc| *ssrc == video));
     room.send_video(sender, video, 4, true);
     room.send_video(sender, video, 5, false);
     let sent = room.rtp(receiver);
