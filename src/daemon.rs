@@ -1,5 +1,6 @@
 //! The bridge as a daemon: configured by a file, controlled over HTTP.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use causeway_colibri::handler::{Handler, HandlerOptions, WebsocketUrls};
 use causeway_colibri::rest::{self, RestOptions};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
@@ -74,15 +74,6 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     let sctp = config.bridge.transport.sctp;
     let bridge = Bridge::start(config.bridge.clone(), host.clone())
         .map_err(|error| other(error.to_string()))?;
-    // Conferences that end are logged by the bridge; nobody else waits for the news here.
-    let (unsound_sender, mut unsound) = watch::channel(false);
-    tokio::spawn(async move {
-        while let Some(notice) = notices.recv().await {
-            if matches!(notice, Notice::Unsound) {
-                unsound_sender.send_replace(true);
-            }
-        }
-    });
 
     // Without a public server there is nothing to advertise.
     let public = config
@@ -151,20 +142,24 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     // An error means that no service manager asked for it.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tokio::spawn(watchdog::run(bridge.clone()));
+    let unsound = Cell::new(false);
+    // Conferences that end are logged by the bridge; nobody else waits for the news here.
     let drain = async {
-        if unsound.wait_for(|unsound| *unsound).await.is_ok() {
-            tracing::error!(
-                "too many conferences ended by internal errors: no new ones are taken, and the process ends when it is empty"
-            );
-            process.shutdown(true);
+        while let Some(notice) = notices.recv().await {
+            if matches!(notice, Notice::Unsound) && !unsound.replace(true) {
+                tracing::error!(
+                    "too many conferences ended by internal errors: no new ones are taken, and the process ends when it is empty"
+                );
+                process.shutdown(true);
+            }
         }
-        std::future::pending::<()>().await;
+        std::future::pending::<Ended>().await
     };
     let ended = tokio::select! {
         signal = signals.next() => Ended::Signal(signal),
         () = process.run() => Ended::Asked,
         thread = host.failure() => return Err(other(failure(&thread))),
-        () = drain => Ended::Asked,
+        ended = drain => ended,
     };
     tracing::info!("Videobridge is shutting down NOW");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -172,7 +167,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| other(error.to_string()))?;
-    if *unsound.borrow() {
+    if unsound.get() {
         return Err(other(
             "ended because of internal errors, which the log shows: the service manager starts it again".to_owned(),
         ));

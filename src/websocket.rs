@@ -60,6 +60,8 @@ mod limits {
     pub(super) const MAX_READ: usize = 2 * MAX_MESSAGE_BYTES;
     /// Read buffer of one socket, bytes.
     pub(super) const READ_BUFFER: usize = 8 << 10;
+    /// Frames of a message (T56).
+    pub(super) const MAX_FRAMES: u32 = 1_024;
     /// Pings and pongs in one second (T56).
     pub(super) const CONTROL_FRAMES_PER_SECOND: u32 = 20;
     /// How long a closing socket may take to take leave.

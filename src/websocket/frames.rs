@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Frames of one message.
-pub(super) const MAX_FRAMES: u32 = 1_024;
+use super::limits::MAX_FRAMES;
+
 /// Longest frame header: flags, length in eight bytes, mask.
 const LONGEST_HEADER: usize = 14;
 

@@ -13,10 +13,10 @@ use super::figures;
 use super::floor;
 use super::floor_run;
 use super::html;
-use super::plan::{Scale, Scenario};
+use super::plan::{Plan, Scale, Scenario};
 use super::process::{self, Daemon, DaemonOptions};
 use super::report::{FORMAT, Floor, Report};
-use super::run::{self, Options};
+use super::run::{self, Options, Outcome};
 use super::table;
 
 /// Puts load on a bridge that speaks Colibri2 over REST, and measures what it does and costs.
@@ -249,42 +249,42 @@ impl Cli {
     }
 }
 
+impl RunArguments {
+    fn plan(&self) -> Plan {
+        self.scenario.plan(&self.load.scale())
+    }
+
+    /// Puts the load of the plan on the bridge once.
+    fn measure(&self, plan: &Plan) -> Result<(Options, Outcome), String> {
+        let target = self.target.start()?;
+        let options = self.load.options(&self.output, self.scenario, &target);
+        let mut outcome = run::run(&options, plan)?;
+        outcome.report.process.ready_ms = target.ready_ms();
+        Ok((options, outcome))
+    }
+}
+
 /// Runs a scenario once.
 fn once(arguments: &RunArguments) -> Result<Report, String> {
-    let target = arguments.target.start()?;
-    let load = &arguments.load;
-    let options = load.options(&arguments.output, arguments.scenario, &target);
-    let plan = arguments.scenario.plan(&load.scale());
-    let mut report = run::run(&options, &plan)?.report;
-    report.process.ready_ms = target.ready_ms();
-    Ok(report)
+    let (_, outcome) = arguments.measure(&arguments.plan())?;
+    Ok(outcome.report)
 }
 
 /// Runs the bridge and the floor in turn. What the bridge sent to whom in a round is what the floor sends.
 fn ratio(arguments: &RatioArguments) -> Result<Report, String> {
-    let RunArguments {
-        scenario,
-        target,
-        load,
-        output,
-    } = &arguments.run;
-    let plan = scenario.plan(&load.scale());
+    let run = &arguments.run;
+    let plan = run.plan();
     let (mut last, mut floor) = (None, Floor::default());
     for round in 1..=arguments.rounds {
-        let running = target.start()?;
-        let options = load.options(output, *scenario, &running);
-        if options.progress {
-            println!("\nround {round}: {}", options.name);
+        if !run.output.quiet {
+            println!("\nround {round} of {}", arguments.rounds);
         }
-        let outcome = run::run(&options, &plan)?;
-        let mut report = outcome.report;
-        report.process.ready_ms = running.ready_ms();
-        drop(running);
+        let (options, Outcome { report, routes }) = run.measure(&plan)?;
         if options.progress {
-            println!("\nround {round}: floor");
+            println!("\nthe floor of round {round}");
         }
-        let streams = floor_run::streams(&outcome.routes);
-        let least = floor_run::run(&options, &plan, streams, target.cpus.as_deref())?;
+        let streams = floor_run::streams(&routes);
+        let least = floor_run::run(&options, &plan, streams, run.target.cpus.as_deref())?;
         let bridge = report.process.micros_per_packet;
         floor.bridge_micros_per_packet.push(bridge);
         floor

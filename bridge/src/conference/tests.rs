@@ -241,30 +241,34 @@ impl Room {
     /// Lets time pass; the clients answer checks.
     fn wait(&mut self, time: Duration) {
         self.now += time;
+        self.fire_timers();
+        for (client, data) in self.datagrams() {
+            self.answer_check(client, &data);
+        }
+        self.worker.outputs().events.clear();
+    }
+
+    fn fire_timers(&mut self) {
         while self.worker.poll_timeout().is_some_and(|at| at <= self.now) {
             self.worker.handle_timeout(self.now);
             self.worker.end_turn(self.now);
         }
-        self.worker.end_turn(self.now);
-        self.answer_checks();
-        self.worker.outputs().events.clear();
     }
 
-    fn answer_checks(&mut self) {
-        let bridge = SocketAddr::from(([198, 51, 100, 1], 10_000));
-        for (client, data) in self.datagrams() {
-            let Ok(message) = StunMessage::parse(&data) else {
-                continue;
-            };
-            if message.class() == stun::Class::Request {
-                let integrity = stun::integrity_key(&self.clients[client].remote.password);
-                let mut out = [0; stun::MAX_WRITTEN];
-                let len = stun::write_success(&mut out, message.transaction(), bridge, &integrity);
-                let path = self.clients[client].path;
-                let answer = &out[..len.expect("room")];
-                self.worker.handle_datagram(self.now, path, answer);
-                self.worker.end_turn(self.now);
-            }
+    /// What the client answers to a datagram, if that is a check.
+    fn answer_check(&mut self, client: usize, data: &[u8]) {
+        let Ok(message) = StunMessage::parse(data) else {
+            return;
+        };
+        if message.class() == stun::Class::Request {
+            let bridge = SocketAddr::from(([198, 51, 100, 1], 10_000));
+            let integrity = stun::integrity_key(&self.clients[client].remote.password);
+            let mut out = [0; stun::MAX_WRITTEN];
+            let len = stun::write_success(&mut out, message.transaction(), bridge, &integrity);
+            let path = self.clients[client].path;
+            let answer = &out[..len.expect("room")];
+            self.worker.handle_datagram(self.now, path, answer);
+            self.worker.end_turn(self.now);
         }
     }
 
@@ -436,9 +440,7 @@ fn media_plane_case_16_eight_silent_seconds_are_told_once_and_so_is_the_return()
     let mut inactive = Vec::new();
     for _ in 0..200 {
         room.now += Duration::from_millis(100);
-        while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
-            room.worker.handle_timeout(room.now);
-        }
+        room.fire_timers();
         room.datagrams();
         let after = room.now - silent_since;
         inactive.extend(told(&mut room).into_iter().map(|active| (active, after)));
@@ -456,9 +458,7 @@ fn media_plane_case_16_eight_silent_seconds_are_told_once_and_so_is_the_return()
     let mut back = told(&mut room);
     for _ in 0..5 {
         room.now += Duration::from_millis(100);
-        while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
-            room.worker.handle_timeout(room.now);
-        }
+        room.fire_timers();
         room.datagrams();
         back.extend(told(&mut room));
     }
@@ -540,9 +540,7 @@ fn media_plane_case_102_a_fresh_mapping_starts_with_a_keyframe() {
             assert!(!received.iter().any(|sent| matches!(sent, Sent::Rtp(..))));
             asked.extend(keyframe_requests(&sent.remove(&sender).unwrap_or_default()));
             room.now += Duration::from_millis(100);
-            while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
-                room.worker.handle_timeout(room.now);
-            }
+            room.fire_timers();
         }
     }
     // It is asked for until it comes, five times a second at most (T44).
@@ -659,25 +657,11 @@ fn media_plane_case_120_a_receiver_that_is_gone_takes_nothing_from_the_others() 
         };
         assert_eq!(sent.iter().filter(media).count(), 1);
         for (client, data) in sent {
-            if client == gone {
-                continue;
-            }
-            let Ok(message) = StunMessage::parse(&data) else {
-                continue;
-            };
-            if message.class() == stun::Class::Request {
-                let integrity = stun::integrity_key(&room.clients[client].remote.password);
-                let mut out = [0; stun::MAX_WRITTEN];
-                let bridge = SocketAddr::from(([198, 51, 100, 1], 10_000));
-                let len = stun::write_success(&mut out, message.transaction(), bridge, &integrity);
-                let path = room.clients[client].path;
-                let answer = &out[..len.expect("room")];
-                room.worker.handle_datagram(room.now, path, answer);
+            if client != gone {
+                room.answer_check(client, &data);
             }
         }
-        while room.worker.poll_timeout().is_some_and(|at| at <= room.now) {
-            room.worker.handle_timeout(room.now);
-        }
+        room.fire_timers();
         room.worker.outputs().events.clear();
     }
     // Consent ended after thirty seconds (RFC 7675), and with it what is sent there; nothing waits for it.

@@ -454,7 +454,10 @@ impl Uplink {
         // Where the payload tells too little to choose layers by, or is encrypted end to end, the header extension
         // tells it (media-plane spec §2.25).
         let described = match packet.kept(DEPENDENCY) {
-            Some(element) if kind == MediaKind::Video && !tells_layers(described.as_ref()) => {
+            Some(element)
+                if kind == MediaKind::Video
+                    && !described.as_ref().is_some_and(Payload::tells_layers) =>
+            {
                 stream
                     .dependency
                     .get_or_insert_default()
@@ -524,15 +527,6 @@ impl Uplink {
     }
 }
 
-/// Whether layers can be chosen by what was read from a payload.
-fn tells_layers(payload: Option<&Payload>) -> bool {
-    match payload {
-        Some(Payload::Vp8(vp8)) => vp8.picture_id().is_some() && vp8.temporal_id().is_some(),
-        Some(Payload::Vp9(vp9)) => vp9.picture_id().is_some(),
-        _ => false,
-    }
-}
-
 /// Period of receiver reports (media-plane spec §2.19).
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -543,15 +537,12 @@ mod tests {
     #[test]
     fn layers_are_chosen_by_the_payload_only_if_it_tells_them() {
         let vp8 = |payload: &[u8]| Vp8Descriptor::parse(payload).map(Payload::Vp8);
-        let complete = vp8(&[0x90, 0xe0, 0x80, 1, 7, 0, 0, 0, 0]);
-        let no_temporal_id = vp8(&[0x90, 0xc0, 0x80, 1, 7, 0, 0, 0]);
-        assert!(complete.is_some() && no_temporal_id.is_some());
-        assert!(tells_layers(complete.as_ref()));
-        assert!(!tells_layers(no_temporal_id.as_ref()));
         let vp9 = |payload: &[u8]| Vp9Descriptor::parse(payload).map(Payload::Vp9);
-        assert!(tells_layers(vp9(&[0x8c, 5, 0]).as_ref()));
-        assert!(!tells_layers(vp9(&[0x0c, 0]).as_ref()));
-        assert!(!tells_layers(None));
-        assert!(!tells_layers(Some(&Payload::Opaque)));
+        let tells_layers = |payload: Option<Payload>| payload.expect("parses").tells_layers();
+        assert!(tells_layers(vp8(&[0x90, 0xe0, 0x80, 1, 7, 0, 0, 0, 0])));
+        assert!(!tells_layers(vp8(&[0x90, 0xc0, 0x80, 1, 7, 0, 0, 0])));
+        assert!(tells_layers(vp9(&[0x8c, 5, 0])));
+        assert!(!tells_layers(vp9(&[0x0c, 0])));
+        assert!(!Payload::Opaque.tells_layers());
     }
 }

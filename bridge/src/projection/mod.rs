@@ -119,6 +119,25 @@ pub enum Payload {
     Red(RedPacket),
 }
 
+impl Payload {
+    /// Whether it numbers its frames and tells their layers, so that layers can be chosen by it.
+    pub fn tells_layers(&self) -> bool {
+        self.scheme().is_some()
+    }
+
+    #[inline]
+    fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Payload::Vp8(vp8) if vp8.picture_id().is_some() && vp8.temporal_id().is_some() => {
+                Some(Scheme::Vp8)
+            }
+            Payload::Vp9(vp9) if vp9.picture_id().is_some() => Some(Scheme::Vp9),
+            Payload::Dependency(_) => Some(Scheme::Dependency),
+            _ => None,
+        }
+    }
+}
+
 /// What a projection needs to know about a video packet.
 #[derive(Clone, Copy, Debug)]
 pub struct VideoFacts {
@@ -193,13 +212,9 @@ enum Class {
 impl Class {
     #[inline]
     fn of(facts: &VideoFacts, payload: &Payload) -> Class {
-        match payload {
-            Payload::Vp8(vp8) if vp8.picture_id().is_some() && vp8.temporal_id().is_some() => {
-                Class::Numbered(Scheme::Vp8)
-            }
-            Payload::Vp9(vp9) if vp9.picture_id().is_some() => Class::Numbered(Scheme::Vp9),
-            Payload::Dependency(_) => Class::Numbered(Scheme::Dependency),
-            _ => Class::Generic(facts.payload_type),
+        match payload.scheme() {
+            Some(scheme) => Class::Numbered(scheme),
+            None => Class::Generic(facts.payload_type),
         }
     }
 }

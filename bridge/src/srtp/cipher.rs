@@ -482,8 +482,3 @@ pub(super) fn derive<const N: usize>(
     derived.expect("a key is short");
     key
 }
-
-#[cfg(test)]
-pub(super) fn master(key: &[u8; MASTER_KEY]) -> CounterMode {
-    CounterMode::new(key)
-}

@@ -101,8 +101,12 @@ impl Entry {
     }
 
     fn count_held(&mut self) -> usize {
-        let waiting = self.pending.bytes() + self.pending.len() * PENDING_OVERHEAD;
-        self.association.held() + waiting
+        self.association.held() + self.waiting()
+    }
+
+    /// What waiting text holds, bytes.
+    fn waiting(&self) -> usize {
+        self.pending.bytes() + self.pending.len() * PENDING_OVERHEAD
     }
 }
 
@@ -256,10 +260,9 @@ impl Pool {
     fn send(&mut self, now: Time, endpoint: EndpointKey, text: Arc<str>, topic: Option<Topic>) {
         let entry = self.entries.get_mut(&endpoint);
         let Some(entry) = entry.filter(|entry| {
-            let waiting = entry.pending.bytes() + entry.pending.len() * PENDING_OVERHEAD;
             entry.association.has_channel()
                 && text.len() <= limits::MAX_SENT_MESSAGE_BYTES
-                && waiting + text.len() <= limits::SCTP_SEND_BUFFER - limits::SCTP_BACKLOG
+                && entry.waiting() + text.len() <= limits::SCTP_SEND_BUFFER - limits::SCTP_BACKLOG
         }) else {
             self.metrics.messages_refused += 1;
             return;
