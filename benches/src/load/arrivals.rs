@@ -42,6 +42,14 @@ impl Arrivals {
         }
     }
 
+    /// Notes a packet that nobody numbered: they are numbered as they come.
+    pub fn note_next(&mut self, at: Time) {
+        self.base.get_or_insert(0);
+        if self.times.len() < MAX_PENDING {
+            self.times.push_back(Some(at));
+        }
+    }
+
     /// Hands each feedback packet about what came since the last call to `each`.
     pub fn report(&mut self, sender: u32, media: u32, mut each: impl FnMut(&[u8])) {
         let Some(mut base) = self.base else { return };

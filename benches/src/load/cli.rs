@@ -284,18 +284,28 @@ fn ratio(arguments: &RatioArguments) -> Result<Report, String> {
             println!("\nthe floor of round {round}");
         }
         let streams = floor_run::streams(&routes);
-        let least = floor_run::run(&options, &plan, streams, run.target.cpus.as_deref())?;
+        let through_floor = |feedback| {
+            let cpus = run.target.cpus.as_deref();
+            floor_run::run(&options, &plan, streams.clone(), cpus, feedback)
+        };
+        let least = through_floor(false)?;
+        let with_feedback = through_floor(true)?;
         let bridge = report.process.micros_per_packet;
         floor.bridge_micros_per_packet.push(bridge);
         floor
             .micros_per_packet
             .push(least.process.micros_per_packet);
+        floor
+            .micros_with_feedback
+            .push(with_feedback.process.micros_per_packet);
         floor.forwarded_per_second = least.traffic.forwarded_per_second;
         floor.latency = least.latency;
         last = Some(report);
     }
     let sum = |figures: &[f64]| figures.iter().sum::<f64>();
-    floor.ratio = sum(&floor.bridge_micros_per_packet) / sum(&floor.micros_per_packet).max(1e-9);
+    let multiple = |of: &[f64]| sum(&floor.bridge_micros_per_packet) / sum(of).max(1e-9);
+    floor.ratio = multiple(&floor.micros_per_packet);
+    floor.ratio_with_feedback = multiple(&floor.micros_with_feedback);
     let mut report = last.ok_or("no round")?;
     report.floor = Some(floor);
     Ok(report)

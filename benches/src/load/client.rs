@@ -64,6 +64,11 @@ pub struct Local {
     pub joining_since: Time,
 }
 
+/// Ticks of different clients are spread.
+pub fn phase(random: &mut Random) -> Duration {
+    Duration::from_micros(random.below(FEEDBACK.as_micros() as u64))
+}
+
 /// What a call works with.
 pub struct Context<'a> {
     pub now: Time,
@@ -159,8 +164,7 @@ impl Client {
         };
         let mut association = Association::new(config, local.random.fork());
         association.set_remote(now, remote.fingerprints, Some(Setup::Passive));
-        // Ticks of different clients are spread.
-        let phase = Duration::from_micros(local.random.below(100_000));
+        let phase = phase(&mut local.random);
         Client {
             association: Some(Box::new(association)),
             ..Client::with(
@@ -174,13 +178,15 @@ impl Client {
         }
     }
 
-    /// A client of a floor, which needs no more than to be known.
+    /// A client of a floor, which needs no more than to be known. It sends reports and feedback with this phase, or none, since nobody
+    /// reads them.
     pub fn fixed(
         now: Time,
         number: u32,
         keys: KeyingMaterial,
         remote: SocketAddr,
         sources: Sources,
+        feedback: Option<Duration>,
     ) -> Client {
         let link = Link::Fixed {
             path: Path {
@@ -189,11 +195,14 @@ impl Client {
             },
             next_hello: Some(now),
         };
-        let mut client = Client::with(number, link, sources, now, Duration::ZERO, now);
+        let phase = feedback.unwrap_or_default();
+        let mut client = Client::with(number, link, sources, now, phase, now);
         client.use_keys(keys);
-        // It neither asks nor reports: nobody listens.
-        client.next_tick = Time::FAR;
-        client.next_report = Time::FAR;
+        client.receiver.from_floor = true;
+        if feedback.is_none() {
+            client.next_tick = Time::FAR;
+            client.next_report = Time::FAR;
+        }
         client
     }
 

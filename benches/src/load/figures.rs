@@ -67,7 +67,7 @@ pub fn table(rows: &[(&Row, Report)]) -> String {
     let machine = rows.first().map_or("", |(_, report)| &report.machine);
     let mut out = format!(
         "Measured on: {machine}; bridge and generator on the same machine.\n\n\
-         | scenario | packets/s out | Mbit/s out | CPU µs per packet | floor µs | multiple | latency p50 / p99 ms | lost % | \
+         | scenario | packets/s out | Mbit/s out | CPU µs per packet | floor µs (without / with feedback) | multiple | latency p50 / p99 ms | lost % | \
          join p50 / p99 ms | memory MB (kB per client) | CPU % of a core |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     );
     for (row, report) in rows {
@@ -78,8 +78,12 @@ pub fn table(rows: &[(&Row, Report)]) -> String {
         let (micros, floor, multiple) = match &report.floor {
             Some(floor) => (
                 mean(&floor.bridge_micros_per_packet),
-                format!("{:.2}", mean(&floor.micros_per_packet)),
-                format!("{:.2}", floor.ratio),
+                format!(
+                    "{:.2} / {:.2}",
+                    mean(&floor.micros_per_packet),
+                    mean(&floor.micros_with_feedback)
+                ),
+                format!("{:.2} / {:.2}", floor.ratio, floor.ratio_with_feedback),
             ),
             None => (process.micros_per_packet, "–".to_owned(), "–".to_owned()),
         };

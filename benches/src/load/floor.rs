@@ -1,5 +1,6 @@
 //! The least that forwarding could cost on this machine: a process that receives, opens, seals for every receiver and
-//! sends, with the same code for these and in the same trains as the bridge, and does nothing else.
+//! sends, with the same code for these and in the same trains as the bridge, and does nothing else. If clients send feedback, it
+//! receives and opens that too.
 //!
 //! There is no signaling: who sends what to whom is in a file, keys follow from the numbers of clients, and a client tells
 //! its address with a hello.
@@ -213,9 +214,16 @@ impl Floor {
     }
 
     fn handle(&mut self, remote: SocketAddr, datagram: &[u8]) {
-        if classify(datagram) == Some(Class::Rtp) {
-            if let Some(number) = self.by_address.get(&remote).copied() {
+        let class = classify(datagram);
+        if matches!(class, Some(Class::Rtp | Class::Rtcp)) {
+            let Some(number) = self.by_address.get(&remote).copied() else {
+                return;
+            };
+            if class == Some(Class::Rtp) {
                 self.forward(number, datagram);
+            } else if let Some(client) = self.clients.get_mut(number as usize) {
+                // Opening is all that nobody can do without.
+                let _ = client.inbound.open_rtcp(datagram, &mut self.scratch);
             }
         } else if let Some(number) = read_hello(datagram)
             && let Some(client) = self.clients.get_mut(number as usize)

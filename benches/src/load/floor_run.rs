@@ -9,7 +9,7 @@ use std::time::Duration;
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::Profile;
 
-use super::client::Client;
+use super::client::{self, Client};
 use super::clock::Clock;
 use super::floor::{self, Routes, Stream};
 use super::join::{open_socket, sources_of};
@@ -49,7 +49,8 @@ pub fn streams(routes: &[Route]) -> Vec<Stream> {
         .collect()
 }
 
-/// Starts a floor, and puts the load of `plan` on it.
+/// Starts a floor, and puts the load of `plan` on it. With `feedback` clients also send what a bridge must at least receive and open:
+/// reports and transport-cc feedback.
 ///
 /// # Errors
 /// A text for people.
@@ -58,6 +59,7 @@ pub fn run(
     plan: &Plan,
     streams: Vec<Stream>,
     cpus: Option<&str>,
+    feedback: bool,
 ) -> Result<Report, String> {
     let sent: BTreeSet<u32> = streams.iter().map(|stream| stream.ssrc).collect();
     let profile = options
@@ -102,7 +104,14 @@ pub fn run(
         for video in &mut sources.videos {
             video.keep(|ssrc| sent.contains(&ssrc));
         }
-        let client = Client::fixed(now, number, floor::keys(number, profile), address, sources);
+        let client = Client::fixed(
+            now,
+            number,
+            floor::keys(number, profile),
+            address,
+            sources,
+            feedback.then(|| client::phase(&mut random)),
+        );
         threads
             .of(number)
             .give(Order::Adopt(Box::new(client), socket));

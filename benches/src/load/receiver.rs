@@ -31,6 +31,8 @@ struct Wish {
 /// The receiving side of a client.
 pub struct Receiver {
     pub arrivals: Arrivals,
+    /// Transport-wide sequence numbers are those of the senders.
+    pub from_floor: bool,
     streams: Map<u32, Stream>,
     /// Media SSRC by retransmission SSRC, as the bridge mapped them.
     rtx: Map<u32, u32>,
@@ -46,6 +48,7 @@ impl Receiver {
     pub fn new(joining_since: Time) -> Receiver {
         Receiver {
             arrivals: Arrivals::default(),
+            from_floor: false,
             streams: Map::default(),
             rtx: Map::default(),
             joining_since,
@@ -117,8 +120,10 @@ impl Receiver {
         let transport = extensions::elements(header, packet)
             .find(|(id, _)| *id == TRANSPORT_CC)
             .and_then(|(_, data)| data.first_chunk());
-        if let Some(sequence) = transport {
-            self.arrivals.note(u16::from_be_bytes(*sequence), arrived);
+        match transport {
+            Some(_) if self.from_floor => self.arrivals.note_next(arrived),
+            Some(sequence) => self.arrivals.note(u16::from_be_bytes(*sequence), arrived),
+            None => {}
         }
         let end = header.payload_end(packet).unwrap_or(0);
         let start = usize::from(header.payload_start);

@@ -264,6 +264,10 @@ pub struct Floor {
     pub bridge_micros_per_packet: Vec<f64>,
     /// The bridge's mean by the floor's.
     pub ratio: f64,
+    /// CPU time per packet of a floor that also receives and opens the feedback of receivers.
+    pub micros_with_feedback: Vec<f64>,
+    /// The bridge's mean by that.
+    pub ratio_with_feedback: f64,
     /// Packets per second through the floor.
     pub forwarded_per_second: f64,
     /// Latency through the floor.

@@ -149,12 +149,19 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
         rows.push((
             "floor",
             format!(
-                "{} µs; the bridge in the same rounds {} µs",
+                "{} µs, with feedback {} µs; the bridge in the same rounds {} µs",
                 list(&floor.micros_per_packet),
+                list(&floor.micros_with_feedback),
                 list(&floor.bridge_micros_per_packet)
             ),
         ));
-        rows.push(("multiple of the floor", format!("{:.2}", floor.ratio)));
+        rows.push((
+            "multiple of the floor",
+            format!(
+                "{:.2}, with feedback {:.2}",
+                floor.ratio, floor.ratio_with_feedback
+            ),
+        ));
     }
     if let Some(error) = &joining.first_error {
         rows.push(("first error", error.clone()));

@@ -5,7 +5,7 @@
 //! [`Bridge::with_control`].
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_queue::ArrayQueue;
 use mio::{Poll, Waker};
 
 use crate::config::BridgeConfig;
@@ -31,6 +32,7 @@ use crate::worker::Worker;
 
 mod shared;
 mod sockets;
+mod steering;
 mod sys;
 mod worker_thread;
 
@@ -41,6 +43,7 @@ pub use self::sockets::{
 pub use self::sys::{ReceiveBatch, SendBatch, Sent, enable_gro, enable_timestamps, has_gso};
 
 use self::shared::{Inbox, Shared};
+use self::steering::Steering;
 use self::worker_thread::{WAKE, WorkerThread};
 
 /// What the bridge needs from the program around it. All methods are called with the control plane locked: they must
@@ -155,6 +158,7 @@ impl Bridge {
             workers: inboxes,
             pools,
             events: event_sender,
+            routes: ArrayQueue::new(limits::WORKER_RING),
         });
 
         let certificate = Arc::new(Certificate::generate(std::time::SystemTime::now())?);
@@ -170,6 +174,10 @@ impl Bridge {
             waiting: (0..workers).map(|_| VecDeque::new()).collect(),
         };
 
+        let steering = (workers > 1 && config.net.steering)
+            .then(|| steering(&socket_lists[0], &mut random))
+            .transpose()
+            .map_err(BindError::Thread)?;
         let locals: Arc<[SocketAddr]> = addresses.clone().into();
         let mut threads = Vec::new();
         for (index, (sockets, poll)) in socket_lists.into_iter().zip(polls).enumerate() {
@@ -221,7 +229,7 @@ impl Bridge {
         let weak = Arc::downgrade(&inner);
         let host = Arc::clone(&inner.host);
         threads.push(spawn("control".into(), host, move || {
-            run_control(&weak, &event_receiver)
+            run_control(&weak, &event_receiver, steering)
         })?);
         *lock(&inner.threads) = threads;
         Ok(Bridge(inner))
@@ -390,7 +398,11 @@ impl Drop for Inner {
 }
 
 /// Feeds events and time to the control plane until the bridge is gone.
-fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
+fn run_control(
+    bridge: &std::sync::Weak<Inner>,
+    events: &Receiver<Event>,
+    mut steering: Option<Steering>,
+) {
     let mut next_stats = Time::ZERO;
     let mut renewal = Time::ZERO + Certificate::MAX_AGE;
     let mut wait = Duration::ZERO;
@@ -403,6 +415,7 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
         let Some(bridge) = bridge.upgrade() else {
             return;
         };
+        let steer = steer(&mut steering, &bridge.shared);
         let mut state = lock(&bridge.state);
         if bridge.stopping.load(Ordering::SeqCst) {
             return;
@@ -428,6 +441,7 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
             .control
             .poll_timeout()
             .unwrap_or(Time::FAR)
+            .min(steer)
             .min(next_stats);
         wait = if stuck {
             Duration::from_millis(1)
@@ -435,6 +449,27 @@ fn run_control(bridge: &std::sync::Weak<Inner>, events: &Receiver<Event>) {
             (deadline - now).min(STATS_INTERVAL)
         };
     }
+}
+
+fn steering(sockets: &[UdpSocket], random: &mut Random) -> std::io::Result<Steering> {
+    let clones = sockets.iter().map(UdpSocket::try_clone);
+    Ok(Steering::new(clones.collect::<Result<_, _>>()?, random))
+}
+
+/// Tells the kernel what workers said about their paths; when to do so again.
+fn steer(steering: &mut Option<Steering>, shared: &Shared) -> Time {
+    let Some(active) = steering else {
+        return Time::FAR;
+    };
+    while let Some((worker, path, owned)) = shared.routes.pop() {
+        active.note(path, worker, owned);
+    }
+    if let Err(error) = active.update(shared.clock.now()) {
+        tracing::info!(%error, "the kernel can not be told which worker a datagram is for: workers hand them over");
+        *steering = None;
+        return Time::FAR;
+    }
+    active.poll_timeout().unwrap_or(Time::FAR)
 }
 
 /// Gives endpoints that come from now on a new certificate; the time until the next one is due.
@@ -526,7 +561,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn report_receive_buffer(sockets: &[Vec<std::net::UdpSocket>], wanted: usize) {
+fn report_receive_buffer(sockets: &[Vec<UdpSocket>], wanted: usize) {
     let Some(socket) = sockets.first().and_then(|list| list.first()) else {
         return;
     };

@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use crossbeam_queue::ArrayQueue;
 use mio::Waker;
 
-use crate::ids::WorkerId;
+use crate::ids::{Path, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, PoolCommand, RingMessage};
 use crate::time::Time;
@@ -101,6 +101,8 @@ pub(super) struct Shared {
     pub workers: Vec<Inbox>,
     pub pools: Vec<Sender<PoolCommand>>,
     pub events: Sender<Event>,
+    /// Paths that a worker's endpoints got (true) or lost, for [`super::steering`].
+    pub routes: ArrayQueue<(WorkerId, Path, bool)>,
 }
 
 impl Shared {

@@ -10,6 +10,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::thread::JoinHandleExt;
+use std::ptr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -95,20 +96,45 @@ pub fn has_gso(socket: &impl AsRawFd) -> bool {
     set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
 }
 
+/// Has a classic BPF program choose among all sockets that share the address of this one: it answers with the index of a socket, in
+/// the order in which they were bound; beyond the last of them the kernel chooses. Replaces an earlier program.
+pub fn attach_reuseport_program(
+    socket: &impl AsRawFd,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog {
+        len,
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut(),
+    };
+    set(
+        socket.as_raw_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_ATTACH_REUSEPORT_CBPF,
+        &program,
+    )
+}
+
 fn set_int(
     fd: RawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
-    // SAFETY: the pointer and length describe one live c_int.
+    set(fd, level, option, &value)
+}
+
+/// Sets a socket option to a value of the type that it has in C.
+fn set<T>(fd: RawFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and length describe one live value; where it holds pointers, the callers keep them alive.
     let result = unsafe {
         libc::setsockopt(
             fd,
             level,
             option,
-            (&raw const value).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
+            ptr::from_ref(value).cast(),
+            mem::size_of::<T>() as libc::socklen_t,
         )
     };
     if result == 0 {
@@ -186,7 +212,7 @@ impl ReceiveBatch {
                 self.headers.as_mut_ptr(),
                 RECEIVE_BATCH as libc::c_uint,
                 libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
+                ptr::null_mut(),
             )
         };
         if received < 0 {
@@ -396,7 +422,7 @@ impl SendBatch {
                 header.msg_controllen = libc::CMSG_SPACE(mem::size_of::<u16>() as u32) as _;
             }
         } else {
-            header.msg_control = std::ptr::null_mut();
+            header.msg_control = ptr::null_mut();
             header.msg_controllen = 0;
         }
         self.sizes.push((count as u32, bytes as u32));
@@ -448,7 +474,7 @@ impl SendBatch {
     /// Sends the datagrams of one train as single messages.
     fn send_singly(&mut self, socket: &impl AsRawFd, index: usize, sent: &mut Sent) {
         let mut header = self.headers[index].msg_hdr;
-        header.msg_control = std::ptr::null_mut();
+        header.msg_control = ptr::null_mut();
         header.msg_controllen = 0;
         header.msg_iovlen = 1;
         for _ in 0..self.sizes[index].0 {

@@ -12,8 +12,8 @@ use std::os::fd::AsRawFd;
 use super::shared::{Inbox, Shared};
 use super::sys::{ReceiveBatch, SendBatch};
 use crate::counters::Counter;
-use crate::ids::{Path, SocketId};
-use crate::messages::{Command, PoolCommand};
+use crate::ids::{Path, SocketId, WorkerId};
+use crate::messages::{Command, PoolCommand, RingMessage};
 use crate::worker::Worker;
 
 /// Token of the waker; sockets have their index.
@@ -198,7 +198,15 @@ impl WorkerThread {
         let shared = &self.shared;
         let out = self.worker.outputs();
         let mut dropped = 0;
+        // Routes are told to all others; the first of them is enough to know.
+        let first = WorkerId(u8::from(id.0 == 0));
         while let Some((to, message)) = out.rings.pop_front() {
+            if let RingMessage::Route(path, owned) = message
+                && to == first
+            {
+                // What is lost here is handed over by workers.
+                let _ = shared.routes.push((id, path, owned));
+            }
             if !shared.send_ring(to, id, message) {
                 dropped += 1;
             }
