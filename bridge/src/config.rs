@@ -47,8 +47,6 @@ pub struct NetConfig {
     pub gso: bool,
     /// Use UDP receive offload when the kernel has it.
     pub gro: bool,
-    /// Have the kernel give datagrams to the worker that they are for.
-    pub steering: bool,
 }
 
 impl Default for NetConfig {
@@ -62,7 +60,6 @@ impl Default for NetConfig {
             receive_buffer: 10 << 20,
             gso: true,
             gro: true,
-            steering: true,
         }
     }
 }

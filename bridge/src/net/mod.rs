@@ -43,6 +43,7 @@ pub use self::sockets::{
 pub use self::sys::{ReceiveBatch, SendBatch, Sent, enable_gro, enable_timestamps, has_gso};
 
 use self::shared::{Inbox, Shared};
+use self::sockets::WorkerSockets;
 use self::steering::Steering;
 use self::worker_thread::{WAKE, WorkerThread};
 
@@ -134,8 +135,9 @@ impl Bridge {
             .clamp(1, limits::MAX_WORKERS);
 
         let wanted = sockets::local_addresses(&config.net)?;
-        let (socket_lists, addresses) = sockets::bind_all(&wanted, workers, &config.net)?;
-        report_receive_buffer(&socket_lists, config.net.receive_buffer);
+        let (sockets, addresses) = sockets::bind_all(&wanted, workers, &config.net)?;
+        let first = sockets.first().map_or(&[][..], |worker| &worker.members);
+        report_receive_buffer(first, config.net.receive_buffer);
 
         let (event_sender, event_receiver) = crossbeam_channel::bounded(limits::CONTROL_EVENTS);
         let mut pool_receivers = Vec::new();
@@ -174,16 +176,16 @@ impl Bridge {
             waiting: (0..workers).map(|_| VecDeque::new()).collect(),
         };
 
-        let steering = (workers > 1 && config.net.steering)
-            .then(|| steering(&socket_lists[0], &mut random))
-            .transpose()
-            .map_err(BindError::Thread)?;
+        let clones: std::io::Result<_> = first.iter().map(UdpSocket::try_clone).collect();
+        let clones = clones.map_err(BindError::Thread)?;
+        let steering = Steering::new(clones, workers, &mut random);
         let locals: Arc<[SocketAddr]> = addresses.clone().into();
         let mut threads = Vec::new();
-        for (index, (sockets, poll)) in socket_lists.into_iter().zip(polls).enumerate() {
-            let gso = config.net.gso && sockets.first().is_some_and(sys::has_gso);
-            let gro =
-                config.net.gro && sockets.iter().all(|socket| sys::enable_gro(socket).is_ok());
+        for (index, (sockets, poll)) in sockets.into_iter().zip(polls).enumerate() {
+            let WorkerSockets { members, strangers } = sockets;
+            let gso = config.net.gso && members.first().is_some_and(sys::has_gso);
+            let mut all = members.iter().chain(&strangers);
+            let gro = config.net.gro && all.all(|socket| sys::enable_gro(socket).is_ok());
             let worker = Worker::new(
                 WorkerId(index as u8),
                 Arc::clone(&config),
@@ -194,7 +196,8 @@ impl Bridge {
             );
             let thread = WorkerThread {
                 worker,
-                sockets,
+                members,
+                strangers,
                 poll,
                 shared: Arc::clone(&shared),
                 gso,
@@ -229,7 +232,7 @@ impl Bridge {
         let weak = Arc::downgrade(&inner);
         let host = Arc::clone(&inner.host);
         threads.push(spawn("control".into(), host, move || {
-            run_control(&weak, &event_receiver, steering)
+            run_control(&weak, &event_receiver, Some(steering))
         })?);
         *lock(&inner.threads) = threads;
         Ok(Bridge(inner))
@@ -451,11 +454,6 @@ fn run_control(
     }
 }
 
-fn steering(sockets: &[UdpSocket], random: &mut Random) -> std::io::Result<Steering> {
-    let clones = sockets.iter().map(UdpSocket::try_clone);
-    Ok(Steering::new(clones.collect::<Result<_, _>>()?, random))
-}
-
 /// Tells the kernel what workers said about their paths; when to do so again.
 fn steer(steering: &mut Option<Steering>, shared: &Shared) -> Time {
     let Some(active) = steering else {
@@ -561,8 +559,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn report_receive_buffer(sockets: &[Vec<UdpSocket>], wanted: usize) {
-    let Some(socket) = sockets.first().and_then(|list| list.first()) else {
+fn report_receive_buffer(sockets: &[UdpSocket], wanted: usize) {
+    let Some(socket) = sockets.first() else {
         return;
     };
     let given = sockets::receive_buffer(socket);

@@ -9,6 +9,9 @@ use super::sys;
 use crate::config::NetConfig;
 use crate::limits;
 
+/// Receive buffer for what strangers send, bytes: some thousand checks and handshakes.
+const STRANGERS_BUFFER: usize = 2 << 20;
+
 /// Why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -117,34 +120,48 @@ pub(super) fn local_addresses(config: &NetConfig) -> Result<Vec<SocketAddr>, Bin
     }
 }
 
-/// Sockets of all workers: `[worker][address]`, and the addresses that were bound (a port 0 is replaced by the one
-/// that the system chose, the same for every worker).
+/// A worker's sockets, by local address.
+#[derive(Debug, Default)]
+pub(super) struct WorkerSockets {
+    /// For its endpoints, and for all that is sent.
+    pub members: Vec<UdpSocket>,
+    /// For what comes from anywhere else, see [`super::steering`].
+    pub strangers: Vec<UdpSocket>,
+}
+
+/// Sockets of all workers, and the addresses that were bound (a port 0 is replaced by the one that the system chose, the same
+/// for every socket). To each address those for members are bound first, then those for strangers, both in the order of workers.
 pub(super) fn bind_all(
     addresses: &[SocketAddr],
     workers: usize,
     config: &NetConfig,
-) -> Result<(Vec<Vec<UdpSocket>>, Vec<SocketAddr>), BindError> {
+) -> Result<(Vec<WorkerSockets>, Vec<SocketAddr>), BindError> {
     let mut bound = Vec::with_capacity(addresses.len());
-    let mut sockets: Vec<Vec<UdpSocket>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut sockets: Vec<WorkerSockets> = (0..workers).map(|_| WorkerSockets::default()).collect();
     for address in addresses {
         let mut actual = *address;
-        for list in &mut sockets {
-            let socket = bind(actual, config).map_err(|source| BindError::Bind {
+        let mut next = |buffer| {
+            let bound = bind(actual, buffer).and_then(|socket| {
+                actual = socket.local_addr()?;
+                Ok(socket)
+            });
+            bound.map_err(|source| BindError::Bind {
                 address: actual,
                 source,
-            })?;
-            actual = socket.local_addr().map_err(|source| BindError::Bind {
-                address: actual,
-                source,
-            })?;
-            list.push(socket);
+            })
+        };
+        for worker in &mut sockets {
+            worker.members.push(next(config.receive_buffer)?);
+        }
+        for worker in &mut sockets {
+            worker.strangers.push(next(STRANGERS_BUFFER)?);
         }
         bound.push(actual);
     }
     Ok((sockets, bound))
 }
 
-fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<UdpSocket> {
+fn bind(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -156,8 +173,8 @@ fn bind(address: SocketAddr, config: &NetConfig) -> io::Result<UdpSocket> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     // The kernel caps both at its limits; the receive side is checked and reported by the caller.
-    let _ = socket.set_recv_buffer_size(config.receive_buffer);
-    let _ = socket.set_send_buffer_size(config.receive_buffer);
+    let _ = socket.set_recv_buffer_size(buffer);
+    let _ = socket.set_send_buffer_size(buffer);
     let socket = {
         socket.bind(&address.into())?;
         UdpSocket::from(socket)
@@ -187,7 +204,8 @@ mod tests {
         assert!(
             sockets
                 .iter()
-                .all(|list| list[0].local_addr().ok() == Some(bound[0]))
+                .flat_map(|worker| worker.members.iter().chain(&worker.strangers))
+                .all(|socket| socket.local_addr().ok() == Some(bound[0]))
         );
     }
 

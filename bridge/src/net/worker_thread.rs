@@ -14,12 +14,15 @@ use super::sys::{ReceiveBatch, SendBatch};
 use crate::counters::Counter;
 use crate::ids::{Path, SocketId, WorkerId};
 use crate::messages::{Command, PoolCommand, RingMessage};
+use crate::time::Time;
 use crate::worker::Worker;
 
 /// Token of the waker; sockets have their index.
 pub(super) const WAKE: Token = Token(usize::MAX);
 /// Receive calls per socket and turn, so that one busy socket does not starve timers and queues.
 const RECEIVES_PER_TURN: usize = 8;
+/// The same for strangers: what calls send is read in between.
+const STRANGERS_PER_TURN: usize = 1;
 /// Queue entries per turn.
 const MESSAGES_PER_TURN: usize = 1_024;
 /// Longest sleep, so that a lost wake-up can never hang a worker.
@@ -27,7 +30,10 @@ const MAX_SLEEP: Duration = Duration::from_millis(500);
 
 pub(super) struct WorkerThread {
     pub worker: Worker,
-    pub sockets: Vec<UdpSocket>,
+    /// For its endpoints, by local address.
+    pub members: Vec<UdpSocket>,
+    /// For everybody else.
+    pub strangers: Vec<UdpSocket>,
     pub poll: Poll,
     pub shared: Arc<Shared>,
     pub gso: bool,
@@ -45,7 +51,7 @@ impl Drop for End<'_> {
 
 impl WorkerThread {
     pub fn register(&self) -> std::io::Result<()> {
-        for (index, socket) in self.sockets.iter().enumerate() {
+        for (index, socket) in self.members.iter().chain(&self.strangers).enumerate() {
             let fd = socket.as_raw_fd();
             self.poll
                 .registry()
@@ -60,7 +66,7 @@ impl WorkerThread {
         let mut receive = ReceiveBatch::new(self.gro);
         let mut send = SendBatch::new();
         let id = self.worker.id();
-        let mut readable = vec![true; self.sockets.len()];
+        let mut readable = vec![true; self.members.len() + self.strangers.len()];
         let shared = Arc::clone(&self.shared);
         let inbox = &shared.workers[usize::from(id.0)];
         let _end = End(inbox);
@@ -147,12 +153,24 @@ impl WorkerThread {
         Some(timer.min(MAX_SLEEP))
     }
 
-    fn receive(&mut self, batch: &mut ReceiveBatch, index: usize, now: crate::time::Time) -> bool {
-        let socket = SocketId(index as u8);
-        for _ in 0..RECEIVES_PER_TURN {
+    /// Reads from a socket; whether more may be waiting.
+    fn receive(&mut self, batch: &mut ReceiveBatch, index: usize, now: Time) -> bool {
+        let (socket, local, calls) = match self.members.get(index) {
+            Some(socket) => (socket, index, RECEIVES_PER_TURN),
+            None => {
+                let index = index - self.members.len();
+                (&self.strangers[index], index, STRANGERS_PER_TURN)
+            }
+        };
+        let local = SocketId(local as u8);
+        for _ in 0..calls {
             let worker = &mut self.worker;
-            let outcome = batch.receive(&self.sockets[index], |remote, data| {
-                worker.handle_datagram(now, Path { socket, remote }, data);
+            let outcome = batch.receive(socket, |remote, data| {
+                let path = Path {
+                    socket: local,
+                    remote,
+                };
+                worker.handle_datagram(now, path, data);
             });
             match outcome {
                 Ok(true) => {}
@@ -171,9 +189,9 @@ impl WorkerThread {
         if self.worker.egress().is_empty() {
             return;
         }
-        for index in 0..self.sockets.len() {
+        for (index, socket) in self.members.iter().enumerate() {
             let sent = send.send(
-                &self.sockets[index],
+                socket,
                 SocketId(index as u8),
                 self.worker.egress(),
                 self.gso,
