@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::capacity::{self, Bounds, Verdict};
 use super::compare;
 use super::figures;
+use super::flood::Flood;
 use super::floor;
 use super::floor_run;
 use super::html;
@@ -182,6 +183,9 @@ struct LoadArguments {
     /// Let the kernel merge what clients receive: cheaper for both sides
     #[arg(long)]
     gro: bool,
+    /// Send what an attacker would meanwhile: KIND or KIND=DATAGRAMS-PER-SECOND, with KIND one of garbage, stun, srtp, hello, own-hello
+    #[arg(long, value_name = "KIND")]
+    flood: Option<Flood>,
     /// Threads for media
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
@@ -346,6 +350,7 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 no_channel: false,
                 spread: 0.0,
                 gro: false,
+                flood: None,
                 threads: 1,
             },
             output: OutputArguments {
@@ -479,6 +484,7 @@ impl LoadArguments {
             rewriting: self.ssrc_rewriting,
             spread: Duration::from_secs_f64(self.spread.clamp(0.0, 1_000.0) / 1e3),
             gro: self.gro,
+            flood: self.flood,
             progress: !output.quiet,
         }
     }

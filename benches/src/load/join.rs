@@ -16,11 +16,13 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Local, Sources};
 use super::clock::Clock;
+use super::flood::Victim;
 use super::formats::{self, Kind, Picture};
 use super::plan::{Part, Plan};
 use super::rest::{self, Focus};
 use super::run::Options;
 use super::sender::{Audio, Video};
+use super::stamp;
 use super::thread::{Handle, Order};
 
 /// Receive buffer of a client.
@@ -33,6 +35,8 @@ pub struct Joined {
     pub address: SocketAddr,
     /// Where the bridge receives.
     pub bridge: SocketAddr,
+    /// What a flood needs to know; of the first client only.
+    pub victim: Option<Victim>,
 }
 
 /// Sends the requests of clients in the order in which they join.
@@ -91,6 +95,15 @@ impl Joiner<'_> {
         let socket = open_socket(address, self.options.gro)
             .map_err(|error| format!("no socket for a client: {error}"))?;
         let local = socket.local_addr().map_err(|error| error.to_string())?;
+        let victim = match number {
+            0 => Some(Victim {
+                bridge: address,
+                ufrag: remote.credentials.ufrag.to_string(),
+                ssrc: stamp::ssrc(number, 0),
+                socket: socket.try_clone().map_err(|error| error.to_string())?,
+            }),
+            _ => None,
+        };
         let now = self.clock.now();
         let client = Client::new(
             &self.clock,
@@ -120,6 +133,7 @@ impl Joiner<'_> {
             web_socket: created.web_socket,
             address: local,
             bridge: address,
+            victim,
         })
     }
 

@@ -14,6 +14,7 @@ mod client;
 mod clock;
 mod compare;
 mod figures;
+mod flood;
 mod floor;
 mod floor_run;
 mod formats;

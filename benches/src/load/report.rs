@@ -86,6 +86,10 @@ pub struct Settings {
     pub rewriting: bool,
     /// Whether the kernel merged what clients received.
     pub gro: bool,
+    /// What an attacker sent meanwhile, with the rate that was asked for.
+    pub flood: Option<String>,
+    /// Datagrams per second that it was.
+    pub flood_per_second: Option<f64>,
     /// ms over which the packets of a frame were spread.
     pub spread_ms: f64,
     /// Threads of the generator for media.

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::channel::{Channels, Wants};
 use super::clock::Clock;
+use super::flood::{self, Flood};
 use super::formats::{self, Kind};
 use super::join::{Joined, Joiner};
 use super::meter::{Meter, Window};
@@ -59,6 +60,8 @@ pub struct Options {
     pub spread: Duration,
     /// Let the kernel merge what clients receive.
     pub gro: bool,
+    /// What an attacker sends meanwhile.
+    pub flood: Option<Flood>,
     /// Print a line every second.
     pub progress: bool,
 }
@@ -78,6 +81,7 @@ impl Default for Options {
             rewriting: false,
             spread: Duration::ZERO,
             gro: false,
+            flood: None,
             progress: true,
         }
     }
@@ -178,6 +182,7 @@ pub fn run(options: &Options, plan: &Plan) -> Result<Outcome, String> {
         channels,
         sockets: Vec::new(),
         bridge_ports: BTreeSet::new(),
+        flood: None,
         run: format!("load-{:x}", Random::from_os().u32()),
     };
     let outcome = session.conduct(&focus);
@@ -199,6 +204,7 @@ struct Session<'a> {
     sockets: Vec<SocketAddr>,
     /// Where the bridge receives.
     bridge_ports: BTreeSet<u16>,
+    flood: Option<flood::Running>,
     /// Part of all meeting ids.
     run: String,
 }
@@ -222,6 +228,7 @@ impl Session<'_> {
             self.pause(self.options.warmup);
             window = self.measure();
         }
+        let flooded = self.flood.take().map(flood::Running::stop);
         let routes = self.threads.routes();
         let (down_missed, up_missed) = match self.plan.switches && self.options.channels {
             true => (self.switch(0), self.switch(2)),
@@ -232,6 +239,7 @@ impl Session<'_> {
         report.scenario = self.plan.scenario.name().to_owned();
         report.started = started.as_secs();
         report.settings = self.options.settings(self.plan);
+        report.settings.flood_per_second = flooded;
         report.joining = joining;
         report.joining.connect = (&total.connect).into();
         report.joining.first_media = (&total.first_media).into();
@@ -356,6 +364,12 @@ impl Session<'_> {
                 urls.insert(joined.number, joined.web_socket);
                 self.sockets.push(joined.address);
                 self.bridge_ports.insert(joined.bridge.port());
+                if let (Some(flood), Some(victim)) = (self.options.flood, joined.victim) {
+                    match flood.start(victim) {
+                        Ok(running) => self.flood = Some(running),
+                        Err(error) => eprintln!("causeway-load: no flood: {error}"),
+                    }
+                }
             }
             Err(error) => {
                 joining.failed += 1;
@@ -486,6 +500,7 @@ impl Session<'_> {
             .map(|meeting| self.meeting(meeting))
             .collect();
         self.channels.close();
+        self.flood.map(flood::Running::stop);
         self.threads.stop();
         for meeting in meetings {
             // The bridge may be gone.
@@ -506,6 +521,8 @@ impl Options {
             .to_owned(),
             rewriting: self.rewriting,
             gro: self.gro,
+            flood: self.flood.map(|flood| flood.to_string()),
+            flood_per_second: None,
             spread_ms: self.spread.as_secs_f64() * 1e3,
             threads: self.threads,
             warmup_seconds: self.warmup.as_secs_f64(),

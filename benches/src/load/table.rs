@@ -105,6 +105,9 @@ pub fn rows(report: &Report) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
+    if let (Some(flood), Some(rate)) = (&report.settings.flood, report.settings.flood_per_second) {
+        rows.push(("flood", format!("{flood}: {rate:.0} datagrams/s were sent")));
+    }
     if traffic.repaired_packets > 0 {
         rows.push(("latency of repairs", spread(&report.repaired_latency)));
     }
