@@ -17,13 +17,13 @@ pub const MAX_CONFERENCES: usize = 10_000;
 /// Endpoints at once over all conferences (T69).
 pub const MAX_ENDPOINTS: usize = 20_000;
 /// Commands waiting for one worker.
-pub const WORKER_COMMANDS: usize = 8_192;
+pub const WORKER_COMMANDS: usize = 4_096;
 /// Events waiting for the control plane.
-pub const CONTROL_EVENTS: usize = 65_536;
+pub const CONTROL_EVENTS: usize = 16_384;
 /// Messages in the ring between two workers.
 pub const WORKER_RING: usize = 4_096;
 /// Messages waiting for one thread of the handshake pool.
-pub const POOL_QUEUE: usize = 16_384;
+pub const POOL_QUEUE: usize = 4_096;
 
 // ---- datagrams ----------------------------------------------------------------------------------
 
