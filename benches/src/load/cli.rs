@@ -111,7 +111,7 @@ struct FiguresArguments {
     /// Times that bridge and floor are run in turn
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
     rounds: u16,
-    /// Document whose table is replaced
+    /// Document whose table is replaced; the chart is put beside it
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
     /// Folder for the report of every scenario, as JSON and as a page
@@ -140,6 +140,9 @@ struct TargetArguments {
     /// Cores of the daemon that is started, as for taskset: 0 or 0-3
     #[arg(long, value_name = "LIST", conflicts_with = "rest")]
     cpus: Option<String>,
+    /// Worker threads of the daemon that is started, if not one for each core
+    #[arg(long, value_name = "N", conflicts_with = "rest")]
+    workers: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -331,17 +334,18 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
     for row in &figures::ROWS {
         println!("{}", row.what);
         let scale = arguments.scale.clamp(0.001, 10.0);
-        let size = row
-            .size
-            .map(|size| ((f64::from(size) * scale) as u32).max(1));
+        let scaled = |size: Option<u32>| size.map(|size| ((f64::from(size) * scale) as u32).max(1));
         let name = row.what.replace([' ', ','], "-");
         let file = |end: &str| Some(arguments.reports.as_ref()?.join(format!("{name}.{end}")));
         let run = RunArguments {
             scenario: row.scenario,
-            target: arguments.target.clone(),
+            target: TargetArguments {
+                workers: row.workers,
+                ..arguments.target.clone()
+            },
             load: LoadArguments {
-                size,
-                count: None,
+                size: scaled(row.size),
+                count: scaled(row.count),
                 scale: Some(scale),
                 seconds: Some(arguments.seconds),
                 warmup: 8,
@@ -350,7 +354,7 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 no_channel: false,
                 spread: 0.0,
                 gro: false,
-                flood: None,
+                flood: row.flood.map(Flood::new),
                 threads: 1,
             },
             output: OutputArguments {
@@ -373,6 +377,9 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
     println!("{table}");
     if let Some(file) = &arguments.into {
         figures::write_into(file, &table)?;
+        let chart = file.with_file_name(figures::CHART);
+        std::fs::write(&chart, figures::chart(&measured))
+            .map_err(|error| format!("{}: {error}", chart.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -447,6 +454,7 @@ impl TargetArguments {
             program: self.daemon.clone(),
             extra: self.config.clone(),
             cpus: self.cpus.clone(),
+            workers: self.workers,
         })?;
         Ok(Target {
             rest: daemon.rest.clone(),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use super::flood::Kind;
 use super::plan::Scenario;
 use super::report::Report;
 
@@ -11,12 +12,18 @@ use super::report::Report;
 const BEGIN: &str = "<!-- figures: causeway-load figures --into docs/performance.md -->\n";
 const END: &str = "<!-- end of figures -->";
 
+/// The chart that belongs to it.
+pub const CHART: &str = "performance.svg";
+
 /// A row to be measured.
 pub struct Row {
     pub what: &'static str,
     pub scenario: Scenario,
     pub size: Option<u32>,
+    pub count: Option<u32>,
+    pub workers: Option<u16>,
     pub aes_cm: bool,
+    pub flood: Option<Kind>,
     /// Also measure the floor.
     pub floor: bool,
 }
@@ -26,40 +33,88 @@ const fn row(what: &'static str, scenario: Scenario) -> Row {
         what,
         scenario,
         size: None,
+        count: None,
+        workers: None,
         aes_cm: false,
+        flood: None,
         floor: true,
     }
 }
 
+const fn broadcast(what: &'static str, size: u32) -> Row {
+    Row {
+        size: Some(size),
+        ..row(what, Scenario::Broadcast)
+    }
+}
+
+const fn meetings(what: &'static str, count: u32) -> Row {
+    Row {
+        count: Some(count),
+        ..row(what, Scenario::Meetings)
+    }
+}
+
+const fn alone(row: Row) -> Row {
+    Row {
+        floor: false,
+        ..row
+    }
+}
+
+const fn flooded(what: &'static str, kind: Kind, scenario: Scenario) -> Row {
+    Row {
+        flood: Some(kind),
+        ..alone(row(what, scenario))
+    }
+}
+
 /// All rows.
-pub const ROWS: [Row; 9] = [
-    row("one camera to 50", Scenario::Broadcast),
+pub const ROWS: [Row; 19] = [
+    broadcast("one camera to 10", 10),
+    broadcast("one camera to 50", 50),
     Row {
         aes_cm: true,
-        ..row("the same with AES-CM and HMAC-SHA1", Scenario::Broadcast)
+        ..broadcast("one camera to 50, AES-CM and HMAC-SHA1", 50)
     },
+    broadcast("one camera to 100", 100),
+    broadcast("one camera to 200", 200),
+    broadcast("one camera to 500", 500),
+    broadcast("one camera to 800", 800),
+    meetings("4 meetings of 5", 4),
+    meetings("20 meetings of 5", 20),
     Row {
-        size: Some(500),
-        ..row("one camera to 500", Scenario::Broadcast)
+        workers: Some(1),
+        ..alone(meetings("20 meetings of 5, one worker", 20))
     },
-    row("four meetings of 5", Scenario::Meetings),
     row("a meeting of 100, 20 tiles each", Scenario::Large),
     row("audio, 3 talk to 500", Scenario::Audio),
-    Row {
-        floor: false,
-        ..row(
-            "a meeting of 100, five share screens in turn",
-            Scenario::Screens,
-        )
-    },
-    Row {
-        floor: false,
-        ..row("500 join within 10 s", Scenario::Joins)
-    },
-    Row {
-        floor: false,
-        ..row("5,000 connected and silent", Scenario::Idle)
-    },
+    alone(row(
+        "a meeting of 100, five share screens in turn",
+        Scenario::Screens,
+    )),
+    alone(row("500 join within 10 s", Scenario::Joins)),
+    alone(row("5,000 connected and silent", Scenario::Idle)),
+    flooded(
+        "one camera to 50, 600,000 random datagrams/s",
+        Kind::Garbage,
+        Scenario::Broadcast,
+    ),
+    flooded(
+        "one camera to 50, 300,000 forged checks/s",
+        Kind::Stun,
+        Scenario::Broadcast,
+    ),
+    flooded(
+        "one camera to 50, 200,000 forged SRTP packets/s",
+        Kind::Srtp,
+        Scenario::Broadcast,
+    ),
+    flooded(
+        "500 join within 10 s, 10,000 ClientHellos/s",
+        Kind::Hello,
+        Scenario::Joins,
+    ),
 ];
 
 /// The table.
@@ -74,7 +129,6 @@ pub fn table(rows: &[(&Row, Report)]) -> String {
         let (traffic, process, joining) = (&report.traffic, &report.process, &report.joining);
         let media = traffic.forwarded_packets > 0;
         let if_media = |text: String| if media { text } else { "–".to_owned() };
-        let mean = |figures: &[f64]| figures.iter().sum::<f64>() / figures.len().max(1) as f64;
         let (micros, floor, multiple) = match &report.floor {
             Some(floor) => (
                 mean(&floor.bridge_micros_per_packet),
@@ -110,6 +164,79 @@ pub fn table(rows: &[(&Row, Report)]) -> String {
     out
 }
 
+/// What a packet costs by the number of receivers, as an SVG picture.
+pub fn chart(rows: &[(&Row, Report)]) -> String {
+    const WIDTH: f64 = 640.0;
+    const HEIGHT: f64 = 320.0;
+    const EDGE: f64 = 48.0;
+    let points: Vec<(f64, [f64; 3])> = rows
+        .iter()
+        .filter(|(row, _)| row.scenario == Scenario::Broadcast && !row.aes_cm)
+        .filter_map(|(_, report)| {
+            let floor = report.floor.as_ref()?;
+            let costs = [
+                mean(&floor.bridge_micros_per_packet),
+                mean(&floor.micros_with_feedback),
+                mean(&floor.micros_per_packet),
+            ];
+            let receivers = report.settings.clients.saturating_sub(1).max(1);
+            Some((receivers as f64, costs))
+        })
+        .collect();
+    let costs = points.iter().flat_map(|(_, costs)| costs);
+    let top = costs.copied().fold(1.0, f64::max).ceil();
+    let decades = |count: f64| count.log10() - 1.0;
+    let last = points.iter().map(|(count, _)| decades(*count));
+    let last = last.fold(0.1, f64::max);
+    let x = |count: f64| EDGE + (WIDTH - 2.0 * EDGE) * decades(count).max(0.0) / last;
+    let y = |micros: f64| HEIGHT - EDGE - (HEIGHT - 2.0 * EDGE) * micros / top;
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n<text x=\"{EDGE}\" y=\"20\">\
+         CPU time per forwarded packet (µs), by receivers of one camera</text>\n"
+    );
+    for step in 0..=top as u32 {
+        let at = y(f64::from(step));
+        let (left, right) = (EDGE - 6.0, WIDTH - EDGE);
+        let _ = writeln!(
+            out,
+            "<path d=\"M{EDGE} {at:.1}H{right}\" stroke=\"#ddd\"/>\
+             <text x=\"{left}\" y=\"{at:.1}\" dy=\"4\" text-anchor=\"end\">{step}</text>"
+        );
+    }
+    for (count, _) in &points {
+        let (at, below) = (x(*count), HEIGHT - EDGE + 18.0);
+        let _ = writeln!(
+            out,
+            "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{count}</text>"
+        );
+    }
+    let lines = [
+        ("the bridge", "#0b6"),
+        ("floor that gets feedback", "#e80"),
+        ("floor", "#888"),
+    ];
+    for (index, (name, colour)) in lines.iter().enumerate() {
+        let line = points.iter();
+        let line = line.map(|(count, costs)| format!("{:.1},{:.1}", x(*count), y(costs[index])));
+        let (line, left) = (
+            line.collect::<Vec<_>>().join(" "),
+            EDGE + 190.0 * index as f64,
+        );
+        let _ = writeln!(
+            out,
+            "<polyline points=\"{line}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <text x=\"{left}\" y=\"{HEIGHT}\" dy=\"-8\" fill=\"{colour}\">{name}</text>"
+        );
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
+fn mean(figures: &[f64]) -> f64 {
+    figures.iter().sum::<f64>() / figures.len().max(1) as f64
+}
+
 /// Puts the table into a document, in place of the one that is there.
 ///
 /// # Errors
@@ -130,6 +257,7 @@ fn replace(text: &str, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::report::Floor;
 
     #[test]
     fn a_table_takes_the_place_of_the_old_one() {
@@ -137,6 +265,25 @@ mod tests {
         let new = format!("a\n{BEGIN}new\n{END}\nb\n");
         assert_eq!(replace(&old, "new\n"), Some(new));
         assert_eq!(replace("a\nb\n", "new\n"), None);
+    }
+
+    #[test]
+    fn the_chart_has_a_point_for_each_number_of_receivers() {
+        let rows: Vec<_> = ROWS
+            .iter()
+            .map(|row| {
+                let mut report = Report::default();
+                report.settings.clients = 1 + row.size.unwrap_or(0) as usize;
+                report.floor = row.floor.then(Floor::default);
+                (row, report)
+            })
+            .collect();
+        let chart = chart(&rows);
+        let lines = chart
+            .lines()
+            .filter_map(|line| line.strip_prefix("<polyline points=\""));
+        let points = lines.map(|line| line.split('"').next().unwrap_or("").split(' ').count());
+        assert_eq!(points.collect::<Vec<_>>(), [6, 6, 6]);
     }
 
     #[test]

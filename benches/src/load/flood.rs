@@ -51,18 +51,30 @@ pub struct Flood {
     pub rate: u64,
 }
 
+impl Flood {
+    /// One as strong as a core of the bridge has to stand.
+    pub fn new(kind: Kind) -> Flood {
+        let rate = kind.rate();
+        Flood { kind, rate }
+    }
+}
+
 impl FromStr for Flood {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Flood, String> {
         let (kind, rate) = text.split_once('=').unwrap_or((text, ""));
         let kind = Kind::from_str(kind, false)?;
-        let rate = match rate {
-            "" => kind.rate(),
-            rate => rate.parse().ok().filter(|rate| (1..=2_000_000).contains(rate)).ok_or(
-                "a rate is a number of datagrams per second up to 2000000, such as garbage=600000",
-            )?,
-        };
+        if rate.is_empty() {
+            return Ok(Flood::new(kind));
+        }
+        let rate = rate
+            .parse()
+            .ok()
+            .filter(|rate| (1..=2_000_000).contains(rate));
+        let rate = rate.ok_or(
+            "a rate is a number of datagrams per second up to 2000000, such as garbage=600000",
+        )?;
         Ok(Flood { kind, rate })
     }
 }

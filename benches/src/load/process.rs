@@ -147,6 +147,8 @@ pub struct DaemonOptions {
     pub extra: Vec<String>,
     /// Cores that it may use, as for taskset.
     pub cpus: Option<String>,
+    /// Its worker threads; otherwise one for each core.
+    pub workers: Option<u16>,
 }
 
 /// A daemon of ours, and its control API.
@@ -188,6 +190,9 @@ pub fn start_daemon(options: &DaemonOptions) -> Result<Daemon, String> {
     fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut command = command(&program, options.cpus.as_deref());
     command.arg("--config").arg(&file).stderr(Stdio::piped());
+    if let Some(workers) = options.workers {
+        command.args(["--workers", &workers.to_string()]);
+    }
     let since = Instant::now();
     let mut process = spawn(&mut command)?;
     process.folder = Some(folder);
