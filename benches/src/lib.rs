@@ -3,6 +3,7 @@
 //! [`Conference`] drives the real [`Worker`] the way `net` does, with made-up paths instead of sockets: connectivity
 //! checks, keys and constraints go in as they do from clients and from the control plane.
 
+pub mod lab;
 pub mod load;
 
 use std::net::SocketAddr;

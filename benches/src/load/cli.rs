@@ -117,6 +117,9 @@ struct FiguresArguments {
     /// Folder for the report of every scenario, as JSON and as a page
     #[arg(long, value_name = "FOLDER")]
     reports: Option<PathBuf>,
+    /// Take the reports that are in that folder, and measure only what is not
+    #[arg(long, requires = "reports")]
+    resume: bool,
 }
 
 /// The bridge under test.
@@ -335,7 +338,7 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
         println!("{}", row.what);
         let scale = arguments.scale.clamp(0.001, 10.0);
         let scaled = |size: Option<u32>| size.map(|size| ((f64::from(size) * scale) as u32).max(1));
-        let name = row.what.replace([' ', ','], "-");
+        let name = row.what.replace([' ', ',', '/'], "-");
         let file = |end: &str| Some(arguments.reports.as_ref()?.join(format!("{name}.{end}")));
         let run = RunArguments {
             scenario: row.scenario,
@@ -363,6 +366,11 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 quiet: true,
             },
         };
+        let before = run.output.json.as_ref().filter(|_| arguments.resume);
+        if let Some(file) = before.filter(|file| file.exists()) {
+            measured.push((row, read(file)?));
+            continue;
+        }
         let report = match row.floor {
             true => ratio(&RatioArguments {
                 run: run.clone(),

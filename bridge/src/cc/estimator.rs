@@ -49,6 +49,8 @@ const SILENCE_FACTOR: f64 = 0.8;
 const SILENCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Padding is sent in this interval (`videobridge.cc.padding-period`).
 const PADDING_INTERVAL: Duration = Duration::from_millis(15);
+/// A burst takes the room of padding for this long at most.
+const PADDING_MEMORY: Duration = Duration::from_millis(500);
 /// Round-trip time while it is unknown.
 const DEFAULT_RTT: Duration = Duration::from_millis(200);
 /// A round-trip time beyond this is clamped.
@@ -89,7 +91,7 @@ pub struct SendSideEstimator {
     allocated: f64,
     ideal: f64,
     padding_at: Option<Time>,
-    /// Bytes, with a fraction that is carried over.
+    /// Bytes that could be sent besides what was; negative after a burst.
     padding_due: f64,
 
     started: bool,
@@ -166,6 +168,10 @@ impl SendSideEstimator {
             }
         }
         self.last_sent = now;
+        if self.padding_at.is_some() {
+            let least = -self.padded_rate() * PADDING_MEMORY.as_secs_f64() / 8.0;
+            self.padding_due = (self.padding_due - size as f64).max(least);
+        }
         self.silent_since.get_or_insert(now);
         self.credit = (self.credit + STATUSES_PER_PACKET).min(STATUSES_PER_PACKET * SENT_HISTORY);
         self.history
@@ -301,18 +307,18 @@ impl SendSideEstimator {
         self.prober.poll(now)
     }
 
-    /// Bytes of padding to send now, if any, to fill the gap between what is allocated and the estimate
-    /// while more than the estimate is wanted (media-plane §2.23).
+    /// Bytes of padding to send now, if any, to fill the gap between what is sent (all of it: media, repairs and padding) and the
+    /// estimate while more than the estimate is wanted (media-plane §2.23). More than that, by a part of a packet, is made up for later.
     pub fn poll_padding(&mut self, now: Time) -> Option<usize> {
         let at = self.padding_at.filter(|at| *at <= now)?;
-        let rate = self.padding_rate();
+        let wanted = self.padding_rate() > 0.0;
+        self.padding_at = wanted.then(|| now + PADDING_INTERVAL);
         // A late call makes up for one interval, not for a burst.
         let elapsed = (now - at + PADDING_INTERVAL).min(2 * PADDING_INTERVAL);
-        self.padding_due += rate * elapsed.as_secs_f64() / 8.0;
-        self.padding_at = (rate > 0.0).then(|| now + PADDING_INTERVAL);
-        let bytes = self.padding_due.floor();
-        self.padding_due -= bytes;
-        (bytes >= 1.0 && self.prober.is_idle()).then_some(bytes as usize)
+        let bytes = |time: Duration| self.padded_rate() * time.as_secs_f64() / 8.0;
+        self.padding_due = (self.padding_due + bytes(elapsed)).min(bytes(2 * PADDING_INTERVAL));
+        (wanted && self.padding_due >= 1.0 && self.prober.is_idle())
+            .then_some(self.padding_due as usize)
     }
 
     /// Does what is due by time alone.
@@ -511,6 +517,11 @@ impl SendSideEstimator {
         self.prober.request(now, rate);
         self.last_probe = Some(now);
         self.probing = Some((rate, now));
+    }
+
+    /// What is sent with padding, bits/s.
+    fn padded_rate(&self) -> f64 {
+        self.target.min(self.ideal)
     }
 
     fn padding_rate(&self) -> f64 {

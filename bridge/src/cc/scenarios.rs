@@ -200,11 +200,15 @@ fn media_plane_case_118_padding_fills_the_gap_to_the_estimate() {
     let mut bytes = 0;
     for tick in 1..=100 {
         let now = start + Duration::from_millis(15) * tick;
-        let tick_bytes = estimator.poll_padding(now).expect("every 15 ms");
-        assert!((374..=376).contains(&tick_bytes), "{tick_bytes}");
-        bytes += tick_bytes;
+        estimator.on_sent(now, 1_500, None);
+        if let Some(due) = estimator.poll_padding(now) {
+            assert!(due < 1_000);
+            // Packets have their size, whatever is due.
+            estimator.on_sent(now, 1_000, None);
+            bytes += 1_000;
+        }
     }
-    assert_eq!(bytes, 37_500, "200 kbit/s");
+    assert!((37_000..=38_000).contains(&bytes), "200 kbit/s: {bytes}");
 
     // Everything that is wanted fits into the estimate.
     let now = start + Duration::from_secs(2);

@@ -1,0 +1,71 @@
+//! The command line of `causeway-lab`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::measure;
+use super::{document, scenarios};
+
+/// Runs a conference over emulated links, in simulated time, and tells what its receivers get.
+#[derive(Debug, Parser)]
+#[command(name = "causeway-lab", version)]
+struct Cli {
+    /// Only scenarios with these names
+    scenarios: Vec<String>,
+    /// Another course of everything that is random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Document whose table is replaced; pictures are put beside it
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+    /// Folder for a table of every moment of each scenario
+    #[arg(long, value_name = "FOLDER")]
+    traces: Option<PathBuf>,
+}
+
+/// Runs what the command line of the process says.
+pub fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("causeway-lab: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), String> {
+    let mut wanted = scenarios::all();
+    let known: Vec<_> = wanted.iter().map(|scenario| scenario.name).collect();
+    if let Some(unknown) = cli
+        .scenarios
+        .iter()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        return Err(format!(
+            "no scenario is called {unknown}: {}",
+            known.join(", ")
+        ));
+    }
+    wanted.retain(|scenario| {
+        cli.scenarios.is_empty() || cli.scenarios.iter().any(|name| name == scenario.name)
+    });
+    let mut results = Vec::new();
+    for scenario in wanted {
+        eprintln!("{}: {}", scenario.name, scenario.what);
+        let outcome = measure::run(&scenario, cli.seed);
+        if let Some(folder) = &cli.traces {
+            let file = folder.join(format!("{}.csv", scenario.name));
+            std::fs::write(&file, document::trace(&outcome))
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        results.push((scenario, outcome));
+    }
+    print!("{}", document::table(&results));
+    match &cli.into {
+        Some(file) => document::write(file, &results),
+        None => Ok(()),
+    }
+}
