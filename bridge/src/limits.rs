@@ -227,7 +227,7 @@ pub const INGRESS_AUDIO_PACKETS: u64 = 1_000;
 pub const INGRESS_BURST: Duration = Duration::from_secs(1);
 /// Shortest time between two keyframe requests to one stream (media-plane §2.18, T44).
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(200);
-/// Keyframe requests of one receiver for one stream that are granted per [`KEYFRAME_PERIOD`] (T44).
+/// Keyframe requests of one receiver for one stream that are granted at once, and per [`KEYFRAME_PERIOD`] in the long run (T44).
 pub const KEYFRAME_REQUESTS: usize = 3;
 /// See [`KEYFRAME_REQUESTS`].
 pub const KEYFRAME_PERIOD: Duration = Duration::from_secs(10);

@@ -246,7 +246,7 @@ fn media_plane_case_119_the_first_large_packet_starts_two_probes() {
         }
     }
     let rates: Vec<_> = clusters.iter().map(|(rate, ..)| *rate).collect();
-    assert_eq!(rates, [Bitrate::kbps(7_500), Bitrate::kbps(15_000)]);
+    assert_eq!(rates, [Bitrate::kbps(1_250), Bitrate::kbps(2_500)]);
     for (_, first, last, packets) in clusters {
         assert!(packets >= 5);
         // From the first packet to the end of the last.

@@ -58,6 +58,8 @@ impl Mid {
     }
 }
 
+/// Bytes of a packet of padding.
+const PADDING: usize = 255;
 /// Packets that one probe repeats at most; the rest of a longer one is padding.
 const MOST_REPEATED: usize = 32;
 
@@ -445,6 +447,8 @@ impl Downlink {
             let rewrite = sent.rewrite(&packet.numbers());
             Some((packet, rewrite))
         });
+        // A slow path would not be probed but flooded by packets that are larger than what is due.
+        let newest = newest.filter(|(packet, _)| packet.size() <= bytes + PADDING);
         for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
             if planned >= bytes {
                 break;
@@ -478,7 +482,6 @@ impl Downlink {
         stream_index: usize,
         cluster: Option<ClusterId>,
     ) -> Option<usize> {
-        const PADDING: usize = 255;
         let path = self.path?;
         let srtp = self.srtp.as_mut()?;
         let stream = self.video.get_mut(stream_index)?;

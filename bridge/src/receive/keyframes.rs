@@ -18,9 +18,15 @@ const DEFAULT_RTT: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 struct Requester {
     endpoint: EndpointKey,
-    /// Times of the last grants, newest first.
-    granted: [Option<Time>; KEYFRAME_REQUESTS],
+    /// When it was last granted one.
+    granted: Option<Time>,
+    /// Until when its share is used up, if it is used evenly.
+    used_until: Time,
 }
+
+/// What one request takes of a requester's share.
+const SHARE: Duration =
+    Duration::from_micros(KEYFRAME_PERIOD.as_micros() as u64 / KEYFRAME_REQUESTS as u64);
 
 /// Requests for keyframes of one stream, at its owner.
 ///
@@ -136,22 +142,22 @@ impl KeyframeRequester {
                     at,
                     Requester {
                         endpoint,
-                        granted: [None; KEYFRAME_REQUESTS],
+                        granted: None,
+                        used_until: now,
                     },
                 );
                 at
             }
         };
         let interval = self.interval();
-        let granted = &mut self.requesters[at].granted;
-        let too_soon = granted[0].is_some_and(|last| now - last < interval);
-        let too_many =
-            granted[KEYFRAME_REQUESTS - 1].is_some_and(|oldest| now - oldest < KEYFRAME_PERIOD);
-        if too_soon || too_many {
+        let requester = &mut self.requesters[at];
+        let too_soon = requester.granted.is_some_and(|last| now - last < interval);
+        let used_until = requester.used_until.max(now) + SHARE;
+        if too_soon || used_until - now > KEYFRAME_PERIOD {
             return false;
         }
-        granted.rotate_right(1);
-        granted[0] = Some(now);
+        requester.granted = Some(now);
+        requester.used_until = used_until;
         true
     }
 
@@ -159,7 +165,9 @@ impl KeyframeRequester {
     /// more than its share, which the limit of the stream makes harmless.
     fn make_room(&mut self, now: Time) {
         let recent = |requester: &Requester| {
-            requester.granted[0].is_some_and(|last| now - last < KEYFRAME_PERIOD)
+            requester
+                .granted
+                .is_some_and(|last| now - last < KEYFRAME_PERIOD)
         };
         self.requesters.retain(recent);
         if self.requesters.len() >= KEYFRAME_REQUESTERS {
@@ -167,7 +175,7 @@ impl KeyframeRequester {
                 .requesters
                 .iter()
                 .enumerate()
-                .min_by_key(|(_, requester)| requester.granted[0]);
+                .min_by_key(|(_, requester)| requester.granted);
             if let Some((at, _)) = oldest {
                 self.requesters.remove(at);
             }
@@ -207,11 +215,15 @@ mod tests {
         keyframes.on_keyframe(ms(650));
 
         assert!(
-            !keyframes.request(ms(9_999), endpoint(1)),
-            "the fourth within 10 s"
+            !keyframes.request(ms(3_333), endpoint(1)),
+            "the fourth at once"
         );
-        assert!(!keyframes.poll(ms(9_999), RTT));
-        assert!(keyframes.request(ms(10_000), endpoint(1)));
+        assert!(!keyframes.poll(ms(3_333), RTT));
+        // JVB lets it wait for 10 s, and so the picture of who lost three keyframes in a row.
+        assert!(keyframes.request(ms(3_334), endpoint(1)));
+        assert!(keyframes.poll(ms(3_334), RTT));
+        keyframes.on_keyframe(ms(3_400));
+        assert!(!keyframes.request(ms(6_666), endpoint(1)));
     }
 
     #[test]
