@@ -17,6 +17,10 @@ const REQUIRED_PACKETS: usize = 10;
 const MAX_REORDERING_MICROS: i64 = 1_000_000;
 /// What is recent.
 const RECENT_MICROS: i64 = 400_000;
+/// A burst is seen in this time.
+const BURST_MICROS: i64 = 150_000;
+/// A path that delivers this many times the average has room for as much.
+const SUSTAINED: f64 = 1.1;
 /// Shortest time that a rate is computed over.
 const MIN_DURATION_MICROS: i64 = 1_000;
 
@@ -25,6 +29,19 @@ struct Sample {
     sent: i64,
     arrival: i64,
     bits: f64,
+}
+
+/// Bits per second.
+struct Rates {
+    received: f64,
+    /// Of the same packets; none if there was a pause among them.
+    sent: Option<f64>,
+}
+
+impl Rates {
+    fn slower(&self) -> f64 {
+        self.sent.map_or(self.received, |sent| sent.min(self.received))
+    }
 }
 
 /// The window, in order of arrival.
@@ -73,7 +90,7 @@ impl Throughput {
 
     /// Bits per second; `None` until enough packets are known.
     pub(super) fn rate(&self) -> Option<f64> {
-        self.rate_from(0)
+        Some(self.rates_from(0)?.slower())
     }
 
     /// The rate of the last [`RECENT_MICROS`]: what the path carries now, if it is full.
@@ -81,17 +98,29 @@ impl Throughput {
     /// The whole window lags behind when the rate changed within it. libwebrtc decreases from there too,
     /// which after a successful probe throws away most of what was found; with a pacer that is rare.
     pub(super) fn recent_rate(&self) -> Option<f64> {
+        Some(self.rates_since(RECENT_MICROS)?.slower())
+    }
+
+    /// Somewhat more than what is sent on average, if the path delivers that and more at this moment: then it has room for it, and
+    /// a burst, such as a keyframe, fills it.
+    pub(super) fn sustained_rate(&self) -> Option<f64> {
+        let (average, now) = (self.rate()?, self.rates_since(BURST_MICROS)?.received);
+        let rate = average * SUSTAINED;
+        (now > rate).then_some(rate)
+    }
+
+    fn rates_since(&self, micros: i64) -> Option<Rates> {
         let newest = self.0.back()?.arrival;
         let recent = self
             .0
             .iter()
             .rev()
-            .take_while(|sample| newest - sample.arrival <= RECENT_MICROS);
+            .take_while(|sample| newest - sample.arrival <= micros);
         let recent = recent.count().max(REQUIRED_PACKETS);
-        self.rate_from(self.0.len().saturating_sub(recent))
+        self.rates_from(self.0.len().saturating_sub(recent))
     }
 
-    fn rate_from(&self, start: usize) -> Option<f64> {
+    fn rates_from(&self, start: usize) -> Option<Rates> {
         let (first, last) = (self.0.get(start)?, self.0.back()?);
         if self.0.len() - start < REQUIRED_PACKETS {
             return None;
@@ -121,11 +150,12 @@ impl Throughput {
         let received = (bits - first.bits) * 1e6 / received_in.max(MIN_DURATION_MICROS) as f64;
         let sent_in = (last_sent - first_sent).max(MIN_DURATION_MICROS);
         // After a pause of the application only the receive side tells something.
-        if sent_in > MIN_MICROS + largest_gap.max(MIN_MICROS) {
-            return Some(received);
-        }
+        let paused = sent_in > MIN_MICROS + largest_gap.max(MIN_MICROS);
         let sent = (bits - last_sent_bits) * 1e6 / sent_in as f64;
-        Some(received.min(sent))
+        Some(Rates {
+            received,
+            sent: (!paused).then_some(sent),
+        })
     }
 }
 

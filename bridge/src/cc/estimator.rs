@@ -91,6 +91,7 @@ pub struct SendSideEstimator {
 
     allocated: f64,
     ideal: f64,
+    held: bool,
     padding_at: Option<Time>,
     /// Bytes that could be sent besides what was; negative after a burst.
     padding_due: f64,
@@ -137,6 +138,7 @@ impl SendSideEstimator {
             rtt: None,
             allocated: 0.0,
             ideal: 0.0,
+            held: false,
             padding_at: None,
             padding_due: 0.0,
             started: false,
@@ -287,8 +289,10 @@ impl SendSideEstimator {
     }
 
     /// The rate of what is sent by allocation, and of what would be sent without a limit. As long as the
-    /// second is above the estimate, padding and probes look for more.
-    pub fn set_demand(&mut self, now: Time, allocated: Bitrate, ideal: Bitrate) {
+    /// second is above the estimate, padding and probes look for more. `held` tells that the first is about to rise: padding takes
+    /// the place of what is to come, so that the estimate is not out of date when it comes.
+    pub fn set_demand(&mut self, now: Time, allocated: Bitrate, ideal: Bitrate, held: bool) {
+        self.held = held;
         let max = self.config.max.as_bps() as f64;
         let before = self.ideal;
         self.allocated = (allocated.as_bps() as f64).min(max);
@@ -405,7 +409,8 @@ impl SendSideEstimator {
                 self.last_overuse = Some(now);
                 self.probing = None;
                 let recent = self.throughput.recent_rate();
-                self.rate_control.update(now, usage, recent, false);
+                let sustained = self.throughput.sustained_rate().unwrap_or(0.0);
+                self.rate_control.on_overuse(now, recent, sustained);
             }
             (_, Some(result)) => self.on_probe_result(now, result, acked),
             _ => {
@@ -526,7 +531,8 @@ impl SendSideEstimator {
     }
 
     fn padding_rate(&self) -> f64 {
-        if self.mechanism != Mechanism::TransportCc || self.ideal <= self.target {
+        let fits = self.ideal <= self.target && !self.held;
+        if self.mechanism != Mechanism::TransportCc || fits {
             return 0.0;
         }
         (self.ideal - self.allocated)

@@ -23,6 +23,10 @@ const MAX_AHEAD_EXTRA: f64 = 10_000.0;
 const CAPACITY_SMOOTHING: f64 = 0.05;
 /// Weight of a probe's result in it.
 const PROBE_SMOOTHING: f64 = 0.5;
+/// Share of the capacity that is sent again once the queue of an overuse is empty …
+const RECOVERY: f64 = 0.95;
+/// … which takes this long, on top of a round trip.
+const DRAIN: Duration = Duration::from_millis(500);
 /// Round-trip time while it is unknown.
 const DEFAULT_RTT: Duration = Duration::from_millis(200);
 /// Reaction time of the path on top of a round trip, for additive growth.
@@ -81,6 +85,8 @@ pub(super) struct RateControl {
     phase: Phase,
     capacity: Capacity,
     changed: Option<Time>,
+    /// When the queue of the last overuse is empty, if nothing comes in between.
+    recover_at: Option<Time>,
     rtt: Duration,
 }
 
@@ -95,6 +101,7 @@ impl RateControl {
                 deviation: 0.4,
             },
             changed: None,
+            recover_at: None,
             rtt: DEFAULT_RTT,
         }
     }
@@ -129,11 +136,7 @@ impl RateControl {
         app_limited: bool,
     ) {
         match usage {
-            Usage::Over => {
-                if self.may_reduce(now, acked) {
-                    self.decrease(now, acked);
-                }
-            }
+            Usage::Over => self.on_overuse(now, acked, 0.0),
             // A queue that drains makes room for more only once it is empty.
             Usage::Under => self.phase = Phase::Hold,
             Usage::Normal => {
@@ -141,10 +144,30 @@ impl RateControl {
                     self.phase = Phase::Increase;
                     self.changed = Some(now);
                 }
+                self.recover(now);
                 if let Some(acked) = acked {
                     self.increase(now, acked, app_limited);
                 }
             }
+        }
+    }
+
+    /// Once the queue is empty, goes back to just below what the path was seen to carry.
+    fn recover(&mut self, now: Time) {
+        let due = self.recover_at.is_some_and(|at| at <= now);
+        if let Some(capacity) = self.capacity.estimate.filter(|_| due) {
+            self.recover_at = None;
+            let rate = (capacity * 1_000.0 * RECOVERY).min(self.bounds.1);
+            self.rate = self.rate.max(rate);
+        }
+    }
+
+    /// The path is too full. `sustained` is a rate that it is known to carry all the same, 0 if none is.
+    pub(super) fn on_overuse(&mut self, now: Time, acked: Option<f64>, sustained: f64) {
+        if self.may_reduce(now, acked) {
+            let before = self.rate;
+            self.decrease(now, acked);
+            self.rate = self.rate.max(sustained.min(before));
         }
     }
 
@@ -157,6 +180,7 @@ impl RateControl {
     fn decrease(&mut self, now: Time, acked: Option<f64>) {
         self.phase = Phase::Hold;
         self.changed = Some(now);
+        self.recover_at = Some(now + self.rtt + DRAIN);
         let Some(acked) = acked else {
             self.rate = (self.rate / 2.0).max(self.bounds.0);
             return;

@@ -103,7 +103,7 @@ impl World {
             self.layer = layer;
             let ideal = self.layers.last().copied().unwrap_or(0);
             self.estimator
-                .set_demand(now, Bitrate::kbps(layer), Bitrate::kbps(ideal));
+                .set_demand(now, Bitrate::kbps(layer), Bitrate::kbps(ideal), false);
             self.send((layer * FRAME_MILLIS / 8) as usize, None, true);
         }
         if self.estimator.poll_timeout().is_some_and(|at| at <= now) {
@@ -196,7 +196,7 @@ fn media_plane_case_118_padding_fills_the_gap_to_the_estimate() {
     };
     let mut estimator = SendSideEstimator::new(config, Mechanism::TransportCc);
     let start = Time::from_millis(1_000);
-    estimator.set_demand(start, Bitrate::kbps(800), Bitrate::kbps(2_000));
+    estimator.set_demand(start, Bitrate::kbps(800), Bitrate::kbps(2_000), false);
     let mut bytes = 0;
     for tick in 1..=100 {
         let now = start + Duration::from_millis(15) * tick;
@@ -212,7 +212,7 @@ fn media_plane_case_118_padding_fills_the_gap_to_the_estimate() {
 
     // Everything that is wanted fits into the estimate.
     let now = start + Duration::from_secs(2);
-    estimator.set_demand(now, Bitrate::kbps(800), Bitrate::kbps(900));
+    estimator.set_demand(now, Bitrate::kbps(800), Bitrate::kbps(900), false);
     assert_eq!(estimator.poll_padding(now + Duration::from_secs(1)), None);
     assert_eq!(estimator.poll_timeout(), None);
 }
@@ -504,7 +504,7 @@ proptest! {
                 6 => estimator.on_remb(now, Bitrate::bps(u64::from(value) << (value % 33))),
                 _ => {
                     let ideal = Bitrate::kbps(u64::from(value) << (value % 30));
-                    estimator.set_demand(now, Bitrate::kbps(u64::from(value % 9_000)), ideal);
+                    estimator.set_demand(now, Bitrate::kbps(u64::from(value % 9_000)), ideal, value % 2 == 0);
                 }
             }
             now += Duration::from_micros(wait);

@@ -207,10 +207,11 @@ impl Shard {
         let before = std::mem::replace(&mut endpoint.receiver.allocation, allocation);
         let after = &endpoint.receiver.allocation;
         endpoint.receiver.damper.allocated(cx.now, &before, after);
+        let held = endpoint.receiver.damper.is_holding();
         endpoint
             .downlink
             .estimator
-            .set_demand(cx.now, target_rate, ideal_rate);
+            .set_demand(cx.now, target_rate, ideal_rate, held);
         let key = endpoint.key;
         if endpoint.receiver.constraints != constraints {
             endpoint.receiver.constraints.clone_from(&constraints);
