@@ -271,6 +271,9 @@ pub fn all() -> Vec<Scenario> {
         )
     });
     let mut roles = vec![SENDER; 5];
+    for silent in &mut roles[2..] {
+        silent.talks = false;
+    }
     roles.push(Role {
         stage: None,
         ..VIEWER
@@ -279,7 +282,7 @@ pub fn all() -> Vec<Scenario> {
         roles,
         ..one(
             "tiles",
-            "five cameras as tiles through 600 kbit/s",
+            "five cameras as tiles and two talkers through 600 kbit/s",
             60,
             vec![change(0.0, path(600, 300, 25))],
         )

@@ -29,6 +29,10 @@ const FULL_DELTAS: u32 = 60;
 const MAX_DELTAS: u32 = 1_000;
 /// Overuse is declared after this time above the threshold.
 const OVERUSE_MILLIS: f64 = 10.0;
+/// A longer wait of all packets is a queue.
+const QUEUE_MICROS: i64 = 8_000;
+/// The delay of an empty path is looked for anew this often.
+const BASE_PERIOD: Duration = Duration::from_secs(10);
 
 const THRESHOLD: f64 = 12.5;
 const THRESHOLD_UP: f64 = 0.0087;
@@ -239,11 +243,34 @@ impl Trend {
     }
 }
 
+/// The least delay of the recent past: that of the path when its queue is empty.
+#[derive(Debug, Default)]
+struct BaseDelay {
+    /// µs, on the two clocks: least of the running period, and of the one before.
+    least: Option<(i64, i64)>,
+    period_ends: Time,
+}
+
+impl BaseDelay {
+    /// How far `delay` is above it.
+    fn excess(&mut self, now: Time, delay: i64) -> i64 {
+        let (mut running, mut before) = self.least.unwrap_or((delay, delay));
+        if now >= self.period_ends {
+            (running, before) = (delay, running);
+            self.period_ends = now + BASE_PERIOD;
+        }
+        running = running.min(delay);
+        self.least = Some((running, before));
+        delay.saturating_sub(running.min(before))
+    }
+}
+
 /// Watches the delay of acknowledged packets.
 #[derive(Debug, Default)]
 pub(super) struct DelayDetector {
     groups: Groups,
     trend: Trend,
+    base: BaseDelay,
     last: Option<Time>,
 }
 
@@ -268,8 +295,18 @@ impl DelayDetector {
         self.trend.usage
     }
 
+    /// Whether a queue stands: no packet of this feedback came through without waiting. A trend without a queue is chance, or a
+    /// burst that is over.
+    pub(super) fn has_queue(&mut self, now: Time, acknowledged: &[Acknowledged]) -> bool {
+        let sent = |packet: &Acknowledged| packet.sent.as_micros() as i64;
+        let delays = acknowledged.iter();
+        let least = delays.map(|packet| packet.arrival.saturating_sub(sent(packet))).min();
+        least.is_some_and(|delay| self.base.excess(now, delay) > QUEUE_MICROS)
+    }
+
     pub(super) fn reset(&mut self) {
         self.groups = Groups::default();
+        self.base = BaseDelay::default();
         let mut points = std::mem::take(&mut self.trend.points);
         points.clear();
         self.trend = Trend {

@@ -399,10 +399,11 @@ impl SendSideEstimator {
             return;
         }
         let acked = self.throughput.rate();
-        let usage = if overuse {
-            Usage::Over
-        } else {
-            self.delay.usage()
+        let has_queue = self.delay.has_queue(now, acknowledged);
+        let usage = match self.delay.usage() {
+            _ if overuse && has_queue => Usage::Over,
+            Usage::Over => Usage::Normal,
+            usage => usage,
         };
         match (usage, probe) {
             (Usage::Over, _) => {
