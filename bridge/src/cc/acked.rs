@@ -40,7 +40,8 @@ struct Rates {
 
 impl Rates {
     fn slower(&self) -> f64 {
-        self.sent.map_or(self.received, |sent| sent.min(self.received))
+        self.sent
+            .map_or(self.received, |sent| sent.min(self.received))
     }
 }
 

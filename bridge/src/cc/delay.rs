@@ -29,8 +29,8 @@ const FULL_DELTAS: u32 = 60;
 const MAX_DELTAS: u32 = 1_000;
 /// Overuse is declared after this time above the threshold.
 const OVERUSE_MILLIS: f64 = 10.0;
-/// A longer wait of all packets is a queue.
-const QUEUE_MICROS: i64 = 8_000;
+/// A longer wait of all packets is a queue, in µs.
+pub(super) const QUEUE_MICROS: i64 = 8_000;
 /// The delay of an empty path is looked for anew this often.
 const BASE_PERIOD: Duration = Duration::from_secs(10);
 
@@ -295,13 +295,13 @@ impl DelayDetector {
         self.trend.usage
     }
 
-    /// Whether a queue stands: no packet of this feedback came through without waiting. A trend without a queue is chance, or a
-    /// burst that is over.
-    pub(super) fn has_queue(&mut self, now: Time, acknowledged: &[Acknowledged]) -> bool {
+    /// How long, in µs, the packet of this feedback that waited least did so. A trend without a queue is chance, or a burst that is
+    /// over.
+    pub(super) fn queue(&mut self, now: Time, acknowledged: &[Acknowledged]) -> i64 {
         let sent = |packet: &Acknowledged| packet.sent.as_micros() as i64;
         let delays = acknowledged.iter();
-        let least = delays.map(|packet| packet.arrival.saturating_sub(sent(packet))).min();
-        least.is_some_and(|delay| self.base.excess(now, delay) > QUEUE_MICROS)
+        let least = delays.map(|packet| packet.arrival.saturating_sub(sent(packet)));
+        least.min().map_or(0, |delay| self.base.excess(now, delay))
     }
 
     pub(super) fn reset(&mut self) {

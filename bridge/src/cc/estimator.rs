@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::acked::Throughput;
 use super::app_limited::AppLimited;
-use super::delay::{DelayDetector, Usage};
+use super::delay::{DelayDetector, QUEUE_MICROS, Usage};
 use super::history::{Acknowledged, History, State};
 use super::loss::LossBound;
 use super::probe::{ClusterId, ProbeBurst, Prober};
@@ -34,6 +34,10 @@ const DEMAND_INTERVAL: Duration = Duration::from_secs(3);
 const RISE_INTERVAL: Duration = Duration::from_secs(1);
 /// No probes so shortly after overuse.
 const QUIET_AFTER_OVERUSE: Duration = Duration::from_millis(500);
+/// Overuse this long after the last may be due to a burst, which drains …
+const BURST_INTERVAL: Duration = Duration::from_secs(2);
+/// … within this time.
+const BURST: Duration = Duration::from_secs(1);
 /// A drop below this share of the estimate, in an application limit, may be an error of measurement …
 const DROP: f64 = 0.66;
 /// … and is probed at this share of the old estimate …
@@ -101,6 +105,8 @@ pub struct SendSideEstimator {
     probing: Option<(f64, Time)>,
     last_probe: Option<Time>,
     last_overuse: Option<Time>,
+    /// When the present series of overuses began.
+    burst_since: Time,
     last_drop_probe: Option<Time>,
 
     /// Packets are sent and nothing has been heard since.
@@ -145,6 +151,7 @@ impl SendSideEstimator {
             probing: None,
             last_probe: None,
             last_overuse: None,
+            burst_since: Time::ZERO,
             last_drop_probe: None,
             silent_since: None,
             last_sent: Time::ZERO,
@@ -399,19 +406,28 @@ impl SendSideEstimator {
             return;
         }
         let acked = self.throughput.rate();
-        let has_queue = self.delay.has_queue(now, acknowledged);
+        let queue = self.delay.queue(now, acknowledged);
         let usage = match self.delay.usage() {
-            _ if overuse && has_queue => Usage::Over,
+            _ if overuse && queue > QUEUE_MICROS => Usage::Over,
             Usage::Over => Usage::Normal,
             usage => usage,
         };
         match (usage, probe) {
             (Usage::Over, _) => {
+                let rested = self
+                    .last_overuse
+                    .is_none_or(|last| now - last >= BURST_INTERVAL);
+                if rested {
+                    self.burst_since = now;
+                }
+                // One that lasts is none.
+                let burst = now - self.burst_since < BURST;
                 self.last_overuse = Some(now);
                 self.probing = None;
                 let recent = self.throughput.recent_rate();
-                let sustained = self.throughput.sustained_rate().unwrap_or(0.0);
-                self.rate_control.on_overuse(now, recent, sustained);
+                let sustained = self.throughput.sustained_rate().filter(|_| burst);
+                self.rate_control
+                    .on_overuse(now, recent, sustained.unwrap_or(0.0));
             }
             (_, Some(result)) => self.on_probe_result(now, result, acked),
             _ => {
