@@ -64,8 +64,16 @@ fn run(cli: &Cli) -> Result<(), String> {
         results.push((scenario, outcome));
     }
     print!("{}", document::table(&results));
-    match &cli.into {
-        Some(file) => document::write(file, &results),
-        None => Ok(()),
+    if let Some(file) = &cli.into {
+        document::write(file, &results)?;
+    }
+    let broken = results.iter().filter_map(|(scenario, outcome)| {
+        let broken = scenario.bounds.broken_by(outcome);
+        (!broken.is_empty()).then(|| format!("{}: {}", scenario.name, broken.join(", ")))
+    });
+    let broken: Vec<String> = broken.collect();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(format!("bounds were not kept: {}", broken.join("; "))),
     }
 }

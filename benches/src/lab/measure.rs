@@ -117,7 +117,6 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
             let received = (stats.received_bytes - bytes) as f64 * 8e-3 / INTERVAL.as_secs_f64();
             bytes = stats.received_bytes;
             packets = stats.received_packets;
-            if std::env::var("DBG").is_ok() && passed.as_millis().is_multiple_of(500) { let s=&world.people[watched].stats; let r=world.reported.get(&(watched as u64)); eprintln!("{:.1} video {} audio {} repaired {} probe {} dup {} nacked {} pli {} fwd {:?} out {:?} loss {:?} rtt {:?} asked {}", passed.as_secs_f64(), s.video_packets, s.audio_packets, s.repaired_packets, s.probe_packets, s.duplicate_packets, s.nacked_by_clients, s.keyframe_requests, r.map(|r| r.forwarded.iter().map(|f| (f.target,f.ideal)).collect::<Vec<_>>()), r.map(|r| r.outgoing), r.map(|r| r.outgoing_loss), r.map(|r| r.rtt), world.people[0].stats.keyframes_asked); }
             let estimate = world
                 .reported
                 .get(&(watched as u64))

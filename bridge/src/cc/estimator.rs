@@ -7,7 +7,7 @@ use super::app_limited::AppLimited;
 use super::delay::{DelayDetector, QUEUE_MICROS, Usage};
 use super::history::{Acknowledged, History, State};
 use super::loss::LossBound;
-use super::probe::{ClusterId, ProbeBurst, Prober};
+use super::probe::{ClusterId, ProbeBurst, ProbeResult, Prober};
 use super::rate_control::RateControl;
 use crate::config::EstimatorConfig;
 use crate::limits::SENT_HISTORY;
@@ -16,11 +16,8 @@ use crate::time::Time;
 use crate::units::Bitrate;
 use crate::wire::twcc::{Feedback, REFERENCE_MICROS};
 
-/// The first packet of at least this size starts the first probes.
+/// The first packet of at least this size starts the first probe.
 const START_SIZE: usize = 200;
-/// The first probes, as multiples of the first estimate. JVB sends three and six times as much (case 119), 42 KB with its default: more
-/// than a path of 300 kbit/s carries in a second. If these get through, further ones follow at once.
-const START_PROBES: [f64; 2] = [0.5, 1.0];
 /// A probe whose result is above this share of its rate is followed by one at twice its result.
 const FURTHER: f64 = 0.7;
 /// How long a result is waited for.
@@ -173,9 +170,9 @@ impl SendSideEstimator {
         let cluster = self.prober.on_sent(size).or(probe);
         if !self.started && size >= START_SIZE && self.mechanism == Mechanism::TransportCc {
             self.started = true;
-            for factor in START_PROBES {
-                self.probe(now, self.config.initial.as_bps() as f64 * factor);
-            }
+            // JVB sends two of three and six times as much (case 119), 42 KB with its default: more than a path of 300 kbit/s carries
+            // in a second. If this one gets through, further ones follow at once.
+            self.probe(now, self.config.initial.as_bps() as f64);
         }
         self.last_sent = now;
         if self.padding_at.is_some() {
@@ -437,10 +434,12 @@ impl SendSideEstimator {
         }
     }
 
-    fn on_probe_result(&mut self, now: Time, result: f64, acked: Option<f64>) {
+    fn on_probe_result(&mut self, now: Time, result: ProbeResult, acked: Option<f64>) {
         // What arrives is the least that the path carries, whatever a short burst said.
         let least = acked.map_or(0.0, |acked| acked.min(self.target) * DROP_PROBE);
-        let result = result.max(least);
+        // One that got through as it was sent says nothing against what is beyond.
+        let known = if result.filled { 0.0 } else { self.target };
+        let result = result.rate.max(least).max(known);
         self.rate_control.on_probe(now, result);
         self.loss_bound.on_probe(result);
         if let Some((rate, _)) = self
@@ -449,7 +448,7 @@ impl SendSideEstimator {
             && result > rate * FURTHER
         {
             self.probing = None;
-            // The second of the first pair may still be on its way.
+            // Another may still be on its way.
             if self.prober.is_idle() && self.wants_more(result) {
                 self.probe(now, self.capped(2.0 * result));
             }

@@ -83,6 +83,15 @@ impl Cluster {
     }
 }
 
+/// What a cluster showed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct ProbeResult {
+    /// Bits/s that the path carries.
+    pub(super) rate: f64,
+    /// It carries no more than that; otherwise nothing is known beyond.
+    pub(super) filled: bool,
+}
+
 /// What is known about the arrival of one cluster. Times in µs.
 #[derive(Clone, Copy, Debug)]
 struct Arrivals {
@@ -207,12 +216,12 @@ impl Prober {
         self.pending.is_empty()
     }
 
-    /// A packet of a cluster was acknowledged: the rate, bits/s, as far as the cluster tells one by now.
-    pub(super) fn on_acknowledged(&mut self, packet: &Acknowledged) -> Option<f64> {
+    /// A packet of a cluster was acknowledged: what the cluster tells by now.
+    pub(super) fn on_acknowledged(&mut self, packet: &Acknowledged) -> Option<ProbeResult> {
         let id = packet.cluster?;
         let cluster = self.arrivals.iter_mut().find(|cluster| cluster.id == id)?;
         cluster.add(packet);
-        cluster.rate()
+        cluster.result()
     }
 }
 
@@ -246,7 +255,7 @@ impl Arrivals {
         }
     }
 
-    fn rate(&self) -> Option<f64> {
+    fn result(&self) -> Option<ProbeResult> {
         if f64::from(self.packets) < MIN_ARRIVED * f64::from(MIN_PACKETS)
             || (self.bytes as f64) < MIN_ARRIVED * self.expected as f64
         {
@@ -263,10 +272,13 @@ impl Arrivals {
         if arrived > MAX_RATIO * sent {
             return None;
         }
-        Some(if arrived < UNSATURATED * sent {
-            UTILISATION * arrived
-        } else {
-            sent.min(arrived)
+        let filled = arrived < UNSATURATED * sent;
+        Some(ProbeResult {
+            rate: match filled {
+                true => UTILISATION * arrived,
+                false => sent.min(arrived),
+            },
+            filled,
         })
     }
 }
@@ -355,7 +367,7 @@ mod tests {
                     cluster: Some(ClusterId(1)),
                 });
             arrived
-                .filter_map(|packet| prober.on_acknowledged(&packet))
+                .filter_map(|packet| Some(prober.on_acknowledged(&packet)?.rate))
                 .last()
         };
         let free = result(2_000, 0).expect("complete");
