@@ -227,6 +227,7 @@ impl Room {
         let sources = EndpointSources {
             endpoint: Room::key(client),
             id: Room::id(client),
+            diarize: false,
             sources: vec![
                 source(1, "a0", MediaKind::Audio, encoding(audio, None)),
                 source(2, "v0", MediaKind::Video, encoding(video, Some(video + 1))),

@@ -106,7 +106,7 @@ impl World {
                 ControlOutput::CloseWebSocket(endpoint, ..) => {
                     assert!(self.websockets.remove(endpoint))
                 }
-                ControlOutput::Notice(_) => {}
+                ControlOutput::Export(_) | ControlOutput::Notice(_) => {}
             }
             self.outputs.push(output);
         }
@@ -386,6 +386,7 @@ impl World {
 
 fn options(id: &str) -> EndpointOptions {
     EndpointOptions {
+        diarize: false,
         id: id.into(),
         stats_id: None,
         ice_controlling: true,
