@@ -25,6 +25,8 @@ use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::worker::Worker;
 
+mod exports;
+
 const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 14] = [9; 14];
 const PROFILE: Profile = Profile::AeadAes128Gcm;

@@ -130,7 +130,7 @@ fn without_diarization_and_audio_level_the_keys_are_absent() {
 #[test]
 fn sources_share_one_time_line_whatever_their_clocks_do() {
     let mut session = open(|_| {});
-    let mut place = |session: &mut Session, now, source: &str, timestamp| {
+    let place = |session: &mut Session, now, source: &str, timestamp| {
         session.media(at(now), &packet(source, 1, timestamp));
         let last = events(session).pop().unwrap();
         last["media"]["timestamp"].as_str().unwrap().to_owned()

@@ -3,6 +3,7 @@
 
 mod channel;
 mod expiry;
+mod exports;
 mod sequences;
 mod signaling;
 mod speakers;
@@ -170,7 +171,9 @@ impl World {
                 );
                 shard.order = order.to_vec();
             }
-            Command::RequestKeyframe(key, ..) => assert!(conferences.contains_key(key)),
+            Command::RequestKeyframe(key, ..) | Command::Taps(key, _) => {
+                assert!(conferences.contains_key(key));
+            }
             Command::Formats(key, _)
             | Command::ForceMute { endpoint: key, .. }
             | Command::RemoteIce(key, _)
