@@ -31,13 +31,13 @@ struct Open {
     unflushed: bool,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Socket, String>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<Box<Socket>, String>> + Send>>;
 
 /// What happened.
 enum Step {
     Change(Option<Change>),
     Packets,
-    Attempted(Result<Socket, String>),
+    Attempted(Result<Box<Socket>, String>),
     Heard(Option<Result<Message, tokio_tungstenite::tungstenite::Error>>),
     Sent(Result<(), tokio_tungstenite::tungstenite::Error>),
     Due,
@@ -75,7 +75,8 @@ pub(super) async fn run<A: ControlAccess>(
                     let settings = setup.settings.clone();
                     let environment = Arc::clone(&environment);
                     attempt = Some(Box::pin(async move {
-                        target::open(&settings, &environment.options.allowed_networks).await
+                        let allowed = &environment.options.allowed_networks;
+                        target::open(&settings, allowed).await.map(Box::new)
                     }));
                 }
                 Action::Disconnect => {
@@ -133,7 +134,7 @@ pub(super) async fn run<A: ControlAccess>(
                     Ok(opened) => {
                         info!(%meeting, id, "media export connected");
                         complained = false;
-                        let (sink, stream) = opened.split();
+                        let (sink, stream) = (*opened).split();
                         socket = Some(Open {
                             sink,
                             stream,
@@ -204,7 +205,7 @@ fn count<A>(
     }
 }
 
-async fn until(attempt: Option<&mut Attempt>) -> Result<Socket, String> {
+async fn until(attempt: Option<&mut Attempt>) -> Result<Box<Socket>, String> {
     match attempt {
         Some(attempt) => attempt.await,
         None => std::future::pending().await,

@@ -64,7 +64,7 @@ fn transcripts_reach_everybody_until_the_export_ends() {
     world.peer_says(key, Received::Transcript(text.to_string()));
     let expected = json!({ "colibriClass": "EndpointMessage", "to": "", "msgPayload": text, "from": "transcriber" });
     for endpoint in [a, b, visitor] {
-        assert_eq!(world.heard(endpoint), [expected.clone()]);
+        assert_eq!(world.heard(endpoint), std::slice::from_ref(&expected));
     }
     let expire = vec![connect("t", ConnectAction::Expire)];
     world.control.apply_connects(conference, expire).unwrap();
