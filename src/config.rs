@@ -23,6 +23,8 @@ use causeway_bridge::config::BridgeConfig;
 use causeway_hocon::{Config, Error, Origin};
 use ipnet::IpNet;
 
+use crate::export::ExportOptions;
+
 pub use load::{Load, LoadMeasurement};
 pub use sources::Sources;
 pub use xmpp::{Xmpp, XmppClient};
@@ -46,6 +48,8 @@ pub struct DaemonConfig {
     pub rest: Rest,
     /// Connections to XMPP servers.
     pub xmpp: Xmpp,
+    /// Media exports.
+    pub exports: ExportOptions,
     /// Self checks.
     pub health: Health,
     /// Ways to stop.
@@ -79,6 +83,7 @@ impl Default for DaemonConfig {
             websockets: Websockets::default(),
             rest: Rest::default(),
             xmpp: Xmpp::default(),
+            exports: ExportOptions::default(),
             health: Health::default(),
             shutdown: Shutdown::default(),
             initial_drain_mode: false,

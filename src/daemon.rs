@@ -11,6 +11,7 @@ use causeway_colibri::handler::{Handler, HandlerOptions, WebsocketUrls};
 use causeway_colibri::rest::{self, RestOptions};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::addresses;
 use crate::config::{ConfigError, DaemonConfig, HttpServer, Loaded, Sources};
@@ -19,7 +20,7 @@ use crate::http::Audience;
 use crate::process::DaemonProcess;
 use crate::signals::{Signal, Signals};
 use crate::xmpp::Clients;
-use crate::{http, watchdog, websocket};
+use crate::{export, http, watchdog, websocket};
 
 /// Why the daemon did not start or ended.
 pub enum DaemonError {
@@ -70,7 +71,8 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     addresses::advertise(&mut config.bridge.ice, &seen);
     config.bridge.net.workers = workers.or(config.bridge.net.workers);
     let sockets = websocket::WebSockets::new();
-    let (host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
+    let (export_sender, export_commands) = mpsc::unbounded_channel();
+    let (host, mut notices) = DaemonHost::new(Arc::clone(&sockets), export_sender);
     let sctp = config.bridge.transport.sctp;
     let bridge = Bridge::start(config.bridge.clone(), host.clone())
         .map_err(|error| other(error.to_string()))?;
@@ -86,6 +88,18 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         server_id: config.websockets.server_id.clone(),
     });
     let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(&sockets));
+    let environment = export::Environment {
+        access: bridge.clone(),
+        options: config.exports.clone(),
+        version: config.version.clone(),
+        totals: process.export_totals(),
+    };
+    let (end_exports, exports_end) = oneshot::channel();
+    let exports = tokio::spawn(export::run(
+        Arc::new(environment),
+        export_commands,
+        exports_end,
+    ));
     let options = RestOptions {
         rest_enabled: config.rest.colibri,
         health_enabled: config.rest.health,
@@ -164,6 +178,9 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     tracing::info!("Videobridge is shutting down NOW");
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     xmpp.leave().await;
+    // Recorders finish what they have.
+    let _ = end_exports.send(());
+    let _ = exports.await;
     tokio::task::spawn_blocking(move || bridge.stop())
         .await
         .map_err(|error| other(error.to_string()))?;

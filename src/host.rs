@@ -1,8 +1,9 @@
-//! Where the websockets and notices of the bridge inside the daemon go.
+//! Where the websockets, media exports and notices of the bridge inside the daemon go.
 
 use std::sync::Arc;
 
 use causeway_bridge::control::api::Notice;
+use causeway_bridge::export::ExportCommand;
 use causeway_bridge::ids::EndpointKey;
 use causeway_bridge::net::Host;
 use tokio::sync::{mpsc, watch};
@@ -13,17 +14,22 @@ use crate::websocket::WebSockets;
 pub struct DaemonHost {
     notices: mpsc::UnboundedSender<Notice>,
     sockets: Arc<WebSockets>,
+    exports: mpsc::UnboundedSender<ExportCommand>,
     failed: watch::Sender<Option<String>>,
 }
 
 impl DaemonHost {
     /// The host, and the notices that come in; one per endpoint or conference that ends, so their number is bounded by
-    /// how many exist.
-    pub fn new(sockets: Arc<WebSockets>) -> (Arc<DaemonHost>, mpsc::UnboundedReceiver<Notice>) {
+    /// how many exist. What becomes of media exports goes to `exports`.
+    pub fn new(
+        sockets: Arc<WebSockets>,
+        exports: mpsc::UnboundedSender<ExportCommand>,
+    ) -> (Arc<DaemonHost>, mpsc::UnboundedReceiver<Notice>) {
         let (notices, receiver) = mpsc::unbounded_channel();
         let host = DaemonHost {
             notices,
             sockets,
+            exports,
             failed: watch::Sender::new(None),
         };
         (Arc::new(host), receiver)
@@ -47,6 +53,11 @@ impl Host for DaemonHost {
 
     fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str) {
         self.sockets.close(endpoint, code, reason);
+    }
+
+    fn export(&self, command: ExportCommand) {
+        // The receiver is gone only while the process ends.
+        let _ = self.exports.send(command);
     }
 
     fn failed(&self, thread: &str) {

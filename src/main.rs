@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod demo;
 mod doctor;
+mod export;
 mod health;
 mod host;
 mod http;
@@ -129,7 +130,9 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     config.ice.allow_loopback_remotes = true;
 
     let sockets = websocket::WebSockets::new();
-    let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets));
+    // Nothing in the demo asks for media exports.
+    let (exports, _) = tokio::sync::mpsc::unbounded_channel();
+    let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets), exports);
     let bridge = Bridge::start(config, daemon_host.clone()).map_err(|error| error.to_string())?;
     let access = Arc::new(bridge.clone());
     let listener = TcpListener::bind(cli.http).await.map_err(|error| {

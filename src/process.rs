@@ -11,6 +11,7 @@ use causeway_colibri::statistics::{ProcessFacts, WebSocketFacts};
 use causeway_colibri::{Health, MucClients, Process, ServiceState};
 
 use crate::config::DaemonConfig;
+use crate::export;
 use crate::health::HealthMonitor;
 use crate::load::LoadMeter;
 use crate::shutdown::Shutdown;
@@ -26,6 +27,7 @@ pub struct DaemonProcess {
     load: LoadMeter,
     average_participant_stress: f64,
     sockets: Arc<WebSockets>,
+    exports: Arc<export::Totals>,
     started_ms: u64,
     /// Set when they start, as they need the process themselves.
     xmpp: OnceLock<Arc<Clients<DaemonProcess>>>,
@@ -49,10 +51,16 @@ impl DaemonProcess {
             load: LoadMeter::new(config.load),
             average_participant_stress: config.load.average_participant_stress,
             sockets,
+            exports: Arc::default(),
             started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
             bridge,
             xmpp: OnceLock::new(),
         })
+    }
+
+    /// Where media exports count.
+    pub fn export_totals(&self) -> Arc<export::Totals> {
+        Arc::clone(&self.exports)
     }
 
     /// Takes note of the connections to XMPP servers.
@@ -130,6 +138,7 @@ impl Process for DaemonProcess {
             memory: number_of(&status, "VmRSS:") * 1024,
             started_ms: self.started_ms,
             websockets,
+            exports: self.exports.facts(),
             xmpp: self
                 .xmpp
                 .get()

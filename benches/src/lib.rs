@@ -265,6 +265,7 @@ impl Conference {
             Arc::new(EndpointSources {
                 endpoint: self.clients[SENDER].key,
                 id: endpoint_id(SENDER),
+                diarize: false,
                 sources: vec![SourceDescription {
                     key: SourceKey(1),
                     name: "sender-v0".into(),

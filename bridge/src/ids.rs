@@ -81,6 +81,11 @@ numeric_id! {
     SourceKey
 }
 
+numeric_id! {
+    /// One life of a media export.
+    ExportKey
+}
+
 impl fmt::Display for ConferenceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)

@@ -17,6 +17,7 @@ pub mod config;
 pub mod control;
 pub mod counters;
 pub mod endpoint;
+pub mod export;
 pub mod ids;
 pub mod limits;
 pub mod media;

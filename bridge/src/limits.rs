@@ -178,6 +178,27 @@ pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
 /// silence the others (T54).
 pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u64 = FAN_OUT_BYTES_PER_SECOND / 2;
 
+// ---- media export -------------------------------------------------------------------------------
+
+/// Media exports of one conference (T62).
+pub const MAX_CONNECTS: usize = 4;
+/// HTTP headers of one export.
+pub const MAX_CONNECT_HEADERS: usize = 32;
+/// Bytes of the URL of an export.
+pub const MAX_CONNECT_URL: usize = 4_096;
+/// Packets that wait between workers and one export; the oldest is displaced.
+pub const EXPORT_TAP: usize = 512;
+/// Packets that wait for the websocket of one export; the oldest is dropped.
+pub const EXPORT_QUEUE: usize = 1_024;
+/// Events other than media that wait for it.
+pub const MAX_EXPORT_EVENTS: usize = 8_192;
+/// Sources that one export knows; beyond that it forgets all and announces them again.
+pub const MAX_EXPORT_STREAMS: usize = 4_096;
+/// Messages per second that the peer of an export may send.
+pub const EXPORT_MESSAGES_PER_SECOND: u64 = 1_000;
+/// Bytes of an Opus packet that comes in; the largest frame has 1,275 (RFC 6716 §3.2.1).
+pub const MAX_EXPORT_PAYLOAD: usize = 1_275;
+
 // ---- media --------------------------------------------------------------------------------------
 
 /// Extension elements of one RTP packet that are read or written (T35).

@@ -259,6 +259,8 @@ pub struct EndpointSources {
     pub endpoint: EndpointKey,
     /// The owner's id for messages to clients.
     pub id: EndpointId,
+    /// Transcribers shall tell the voices in its audio apart.
+    pub diarize: bool,
     /// The complete list; replaces what was known.
     pub sources: Vec<SourceDescription>,
 }

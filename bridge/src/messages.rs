@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping, Topic};
+use crate::export::Tap;
 use crate::ids::{
     ConferenceKey, EndpointId, EndpointKey, MeetingId, Path, SourceKey, SourceName, WorkerId,
 };
@@ -75,12 +76,27 @@ pub enum Command {
     AudioSubscription(EndpointKey, AudioSubscription),
     /// The endpoint's bridge channel (re)connected: emit the current state again.
     ReplayState(EndpointKey),
+    /// Where the audio of a conference goes besides (complete, replaces). Goes to every shard.
+    Taps(ConferenceKey, Arc<[Arc<Tap>]>),
+    /// Audio for a synthetic source, to the worker of its owner.
+    InjectAudio(ConferenceKey, Box<InjectedAudio>),
     /// Ask the owner of a source for a keyframe at `at` (pre-emptive, allocation spec §5).
     RequestKeyframe(ConferenceKey, SourceKey, Time),
     /// Answer with [`Event::Stats`].
     CollectStats,
     /// Conferences end, sockets close, the thread returns.
     Stop,
+}
+
+/// An Opus packet that did not come from an endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InjectedAudio {
+    /// A synthetic source.
+    pub source: SourceKey,
+    /// RTP timestamp, 48 kHz.
+    pub timestamp: u32,
+    /// Payload, at most [`crate::limits::MAX_EXPORT_PAYLOAD`] bytes.
+    pub payload: Bytes,
 }
 
 /// A conference as a worker's shard knows it.

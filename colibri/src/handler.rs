@@ -3,11 +3,14 @@
 //! A request is checked as a whole before anything changes: one that is refused has no effect, and a retry meets the
 //! same state.
 
+use std::borrow::Cow;
+
 use causeway_bridge::control::Control;
 use causeway_bridge::control::api::{
     ConferenceOptions, ControlError, EndpointChange, EndpointOptions, LocalTransport,
     RestartOutcome,
 };
+use causeway_bridge::export::ConnectError;
 use causeway_bridge::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId};
 use causeway_bridge::time::Time;
 use causeway_xmpp::stanza::Condition;
@@ -41,7 +44,7 @@ pub enum Error {
     EndpointExists(EndpointId),
     /// Something that this bridge does not do, with the reason code of the protocol.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Unsupported(Cow<'static, str>),
     /// Something that is not configured or not supported, without reason code.
     #[error("{0}")]
     NotConfigured(&'static str),
@@ -238,21 +241,21 @@ impl Handler {
     ) -> Result<(), Error> {
         if !request.endpoints.is_empty() && !request.relays.is_empty() {
             return Err(Error::Unsupported(
-                "Using both 'relay' and 'endpoint' in a request",
+                "Using both 'relay' and 'endpoint' in a request".into(),
             ));
         }
         let substantial = request.endpoints.iter().any(EndpointModify::is_substantial);
         if request.endpoints.len() > 1 && substantial {
             return Err(Error::Unsupported(
-                "Creating or updating media, sources or transport for more than one endpoint in a request.",
+                "Creating or updating media, sources or transport for more than one endpoint in a request.".into(),
             ));
         }
         if !request.relays.is_empty() {
             return Err(Error::NotConfigured("Octo is disabled in configuration."));
         }
-        if request.connects.iter().any(|connect| !connect.expire) {
-            return Err(Error::Unsupported("Media export is not supported"));
-        }
+        control
+            .check_connects(conference, &request.connects)
+            .map_err(refused_connect)?;
         let find = |id: &EndpointId| control.find_endpoint(conference?, id);
         for endpoint in request.endpoints.iter().filter(|endpoint| !endpoint.expire) {
             let formats = endpoint.formats();
@@ -346,6 +349,9 @@ impl Handler {
                 transport,
             });
         }
+        control
+            .apply_connects(conference, request.connects)
+            .map_err(refused_connect)?;
         Ok(answer)
     }
 
@@ -445,11 +451,19 @@ fn options(request: &EndpointModify) -> EndpointOptions {
         visitor: request.visitor,
         private_addresses: request.capabilities.private_addresses,
         sctp: transport.is_some_and(|transport| transport.sctp.is_some()),
+        diarize: request.diarize,
     }
 }
 
 fn bad_request(text: &str) -> Error {
     Error::BadRequest(text.to_owned())
+}
+
+fn refused_connect(error: ConnectError) -> Error {
+    match error {
+        ConnectError::Unsupported(text) => Error::Unsupported(text.into()),
+        ConnectError::Invalid(text) => Error::BadRequest(text),
+    }
 }
 
 fn refused(error: ControlError) -> Error {

@@ -4,8 +4,10 @@
 //! Where attributes of XML elements became keys, any scalar is taken, and answers have strings.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use causeway_bridge::control::api::{Candidate, NewSource, RemoteTransport};
+use causeway_bridge::export::{Connect, Pings};
 use causeway_bridge::ids::{EndpointId, MeetingId};
 use causeway_bridge::limits::{
     MAX_ENDPOINTS_PER_REQUEST, MAX_FINGERPRINTS, MAX_LIST_ITEMS, MAX_PAYLOAD_TYPES,
@@ -15,11 +17,12 @@ use causeway_bridge::media::{Extension, Feedback, MediaKind, PayloadType};
 use causeway_bridge::transport::ice::Credentials;
 use serde_json::{Map, Value, json};
 
+use crate::connect::Description;
 use crate::handler::SCTP_PORT;
 use crate::model::{
-    Capabilities, ConferenceModified, ConferenceModify, ConnectModify, EndpointModified,
-    EndpointModify, FeedbackSources, ForceMute, IceRestart, Media, RelayModify, Sctp,
-    TransportModified, TransportModify,
+    Capabilities, ConferenceModified, ConferenceModify, EndpointModified, EndpointModify,
+    FeedbackSources, ForceMute, IceRestart, Media, RelayModify, Sctp, TransportModified,
+    TransportModify,
 };
 use crate::parts::{self, ICE_UDP, ParseError, Result, checked_id, fail};
 
@@ -60,19 +63,52 @@ pub fn parse(value: &Value, meeting_id: Option<&str>) -> Result<ConferenceModify
     })
 }
 
-fn connect(object: &Object) -> Result<ConnectModify> {
-    for key in ["url", "type"] {
-        if string(object, key)?.is_none() {
-            return fail(format!("{key} must be set for connect"));
-        }
+fn connect(object: &Object) -> Result<Connect> {
+    let required = |key| match string(object, key)? {
+        Some(value) => Ok(value),
+        None => fail(format!("{key} must be set for connect")),
+    };
+    let flag = |key| Ok(boolean(object, key)?.unwrap_or(false));
+    let mut headers = Vec::new();
+    for (name, value) in nested(object, "headers")?.into_iter().flatten() {
+        let Some(value) = value.as_str() else {
+            return fail("Expected strings in headers");
+        };
+        headers.push((name.as_str(), value));
     }
-    if string(object, "protocol")? != Some("mediajson") {
-        return fail("The protocol of a connect must be mediajson");
-    }
-    Ok(ConnectModify {
-        id: required_id(object)?.to_owned(),
-        expire: boolean(object, "expire")?.unwrap_or(false),
-    })
+    let pings = nested(object, "ping")?.map(|ping| {
+        let millis = |key| match number(ping, key)? {
+            Some(millis) => Ok(Duration::from_millis(millis)),
+            None => fail(format!("{key} must be set for ping")),
+        };
+        Ok(Pings {
+            interval: millis("interval")?,
+            timeout: millis("timeout")?,
+        })
+    });
+    let names = |key| -> Result<Vec<&str>> {
+        let items = array(object, key, MAX_LIST_ITEMS)?.iter();
+        let names = items.map(|item| match item.as_str() {
+            Some(name) => Ok(name),
+            None => fail(format!("Expected strings in {key}")),
+        });
+        names.collect()
+    };
+    let description = Description {
+        id: required_id(object)?,
+        url: required("url")?,
+        protocol: required("protocol")?,
+        kind: required("type")?,
+        audio: flag("audio")?,
+        video: flag("video")?,
+        create: flag("create")?,
+        expire: flag("expire")?,
+        headers,
+        pings: pings.transpose()?,
+        exports: names("exports")?,
+        requests: names("requests")?,
+    };
+    description.read()
 }
 
 fn endpoint(object: &Object) -> Result<EndpointModify> {
@@ -125,6 +161,7 @@ fn endpoint(object: &Object) -> Result<EndpointModify> {
         stats_id: string(object, "stats-id")?
             .map(|id| checked_id(id).map(str::to_owned))
             .transpose()?,
+        diarize: false,
         visitor,
         medias,
         transport: nested(object, "transport")?.map(transport).transpose()?,

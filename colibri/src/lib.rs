@@ -4,6 +4,7 @@
 //! [`xml`] read and write their two forms; [`handler`] carries a request out on the bridge's control plane; [`rest`]
 //! offers all of that over HTTP, with the resources for operators beside it, and [`iq`] over XMPP.
 
+mod connect;
 pub mod handler;
 pub mod iq;
 pub mod json;

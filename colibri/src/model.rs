@@ -3,6 +3,7 @@
 //! What the bridge never uses is not here; readers of JSON or XML skip it.
 
 use causeway_bridge::control::api::{LocalTransport, NewSource, RemoteTransport};
+use causeway_bridge::export::Connect;
 use causeway_bridge::ids::{EndpointId, MeetingId};
 use causeway_bridge::media::{Extension, MediaFormats, PayloadType};
 
@@ -23,8 +24,8 @@ pub struct ConferenceModify {
     pub endpoints: Vec<EndpointModify>,
     /// Relays, which are refused.
     pub relays: Vec<RelayModify>,
-    /// Media exports, which are refused.
-    pub connects: Vec<ConnectModify>,
+    /// Media exports to begin, change or end.
+    pub connects: Vec<Connect>,
 }
 
 /// What to do with one endpoint. Absent parts stay as they are.
@@ -38,6 +39,8 @@ pub struct EndpointModify {
     pub expire: bool,
     /// For logs; read when created.
     pub stats_id: Option<String>,
+    /// Transcribers shall tell the voices in its audio apart; read when created.
+    pub diarize: bool,
     /// Its `muc-role` is `visitor`; read when created.
     pub visitor: bool,
     /// Formats per kind of media.
@@ -174,15 +177,6 @@ impl Capabilities {
 pub struct RelayModify {
     /// Names the bridge at the other end.
     pub id: String,
-}
-
-/// A media export.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConnectModify {
-    /// Names it.
-    pub id: String,
-    /// End it.
-    pub expire: bool,
 }
 
 /// The answer to a request that was carried out.

@@ -1,6 +1,7 @@
 //! The statistics of the bridge: one snapshot, from which `/colibri/stats`, presence (rest-and-stats spec §4) and
 //! `/metrics` (§5) are written, so that they never disagree.
 
+mod exports;
 mod exposition;
 mod keys;
 mod metrics;
@@ -33,6 +34,8 @@ pub struct ProcessFacts {
     pub started_ms: u64,
     /// Bridge channels on websockets.
     pub websockets: WebSocketFacts,
+    /// Media exports; `None` until the first.
+    pub exports: Option<ExportFacts>,
     /// XMPP.
     pub xmpp: XmppFacts,
     /// Region, if configured.
@@ -50,6 +53,7 @@ impl Default for ProcessFacts {
             memory: 0,
             started_ms: 0,
             websockets: WebSocketFacts::default(),
+            exports: None,
             xmpp: XmppFacts::default(),
             region: None,
         }
@@ -73,6 +77,33 @@ pub struct WebSocketFacts {
     pub errors: u64,
     /// Closed because the client did not read fast enough.
     pub overflows: u64,
+}
+
+/// Counts of media exports.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ExportFacts {
+    /// Exports begun.
+    pub starts: u64,
+    /// Connections that failed or were lost.
+    pub failures: u64,
+    /// Those of them that the peer closed for an error of its own (1011).
+    pub internal_errors: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets dropped because a peer did not keep up.
+    pub packets_dropped: u64,
+    /// Transcripts received.
+    pub transcripts: u64,
+    /// Packets received.
+    pub media: u64,
+    /// Starts and stops of synthetic sources received.
+    pub sending_changes: u64,
+    /// Infos received.
+    pub infos: u64,
+    /// Other events received.
+    pub others: u64,
+    /// Received texts that could not be read.
+    pub malformed: u64,
 }
 
 /// Counts of XMPP connections and rooms.

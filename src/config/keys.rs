@@ -11,6 +11,8 @@ use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
 
 use super::reader::{Reader, address, addresses, networks, number, period, positive, rate, text};
+use crate::export::ExportOptions;
+
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, Xmpp,
     legacy, load, unused, xmpp,
@@ -56,6 +58,7 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     xmpp::read(r, &mut config.xmpp, Xmpp::default().presence_interval);
     daemon(r, &mut config);
     channel(r, &mut config);
+    exports(r, &mut config.exports);
 
     load::read(r, &mut config.load);
 
@@ -685,6 +688,34 @@ fn version(value: &Value, key: &str) -> Result<String, Error> {
         return Err(value.error(key, "must be 1 to 64 ASCII characters without spaces"));
     }
     Ok(version)
+}
+
+fn exports(r: &mut Reader<'_>, exports: &mut ExportOptions) {
+    let session = &mut exports.session;
+    let attempts = "videobridge.exporter.max-reconnect-attempts";
+    session.max_attempts = r.get(attempts, number(0, i64::from(u32::MAX)));
+    r.set(
+        "videobridge.exporter.base-delay",
+        &mut session.base_delay,
+        period,
+    );
+    r.set(
+        "videobridge.exporter.max-delay",
+        &mut session.max_delay,
+        period,
+    );
+    r.set(
+        "videobridge.exporter.stable-connection-threshold",
+        &mut session.stable,
+        Value::to_duration,
+    );
+    r.set(
+        "videobridge.exporter.allowed-networks",
+        &mut exports.allowed_networks,
+        networks,
+    );
+    // Values of headers are never logged.
+    r.fixed("videobridge.redact-colibri-http-headers", true);
 }
 
 fn channel(r: &mut Reader<'_>, config: &mut DaemonConfig) {

@@ -34,8 +34,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("videobridge.websockets.relay-domains", LATER),
     ("videobridge.relay", LATER),
     ("videobridge.octo", LATER),
-    ("videobridge.exporter", LATER),
-    ("videobridge.redact-colibri-http-headers", LATER),
     ("videobridge.load-management.load-measurements", LATER),
     ("videobridge.load-management.load-reducers", LATER),
     ("videobridge.stats.transit-time", ALWAYS),

@@ -362,6 +362,7 @@ fn meeting_id(name: &RoomName) -> MeetingId {
 
 fn options(endpoint: &EndpointId) -> EndpointOptions {
     EndpointOptions {
+        diarize: false,
         id: endpoint.clone(),
         stats_id: None,
         // The page answers the bridge's offer, so the bridge controls (RFC 8445 §6.1.1).

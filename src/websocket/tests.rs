@@ -50,7 +50,10 @@ impl ControlAccess for Plane {
                 ControlOutput::CloseWebSocket(key, code, reason) => {
                     self.sockets.close(key, code, reason);
                 }
-                ControlOutput::Worker(..) | ControlOutput::Pool(..) | ControlOutput::Notice(_) => {}
+                ControlOutput::Worker(..)
+                | ControlOutput::Pool(..)
+                | ControlOutput::Export(_)
+                | ControlOutput::Notice(_) => {}
             }
         }
         result
@@ -123,6 +126,7 @@ impl World {
             let conference = control.create_conference(now, options).unwrap();
             let mut endpoint = |id: &str| {
                 let options = EndpointOptions {
+                    diarize: false,
                     id: id.into(),
                     stats_id: None,
                     ice_controlling: true,

@@ -10,7 +10,7 @@ mod parser;
 mod sasl;
 mod scram;
 pub mod stanza;
-mod tls;
+pub mod tls;
 
 pub use connection::{Account, ConnectError, Connection, Incoming, Outgoing, Security};
 pub use element::Element;

@@ -1,4 +1,4 @@
-//! TLS towards the server.
+//! TLS towards servers.
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +13,10 @@ use tokio_rustls::rustls::{
 };
 
 /// Checks certificates against the authorities that the system trusts.
+///
+/// # Errors
+///
+/// The cryptography library does not support TLS as needed.
 pub fn verifying() -> Result<TlsConnector, String> {
     static CONFIG: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
@@ -27,12 +31,25 @@ pub fn verifying() -> Result<TlsConnector, String> {
 }
 
 /// Takes every certificate.
+///
+/// # Errors
+///
+/// The cryptography library does not support TLS as needed.
 pub fn trusting() -> Result<TlsConnector, String> {
     let config = builder()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A host's name or address as TLS checks it.
+///
+/// # Errors
+///
+/// It is neither.
+pub fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no host name"))
 }
 
 fn provider() -> Arc<CryptoProvider> {

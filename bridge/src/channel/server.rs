@@ -43,6 +43,15 @@ pub enum ServerMessage<'a> {
         /// Written as a string, as clients expect.
         active: bool,
     },
+    /// A synthetic source begins or ceases to speak.
+    SyntheticSourceSendingChangeEvent {
+        /// The source.
+        source: &'a SourceName,
+        /// It begins.
+        sending: bool,
+        /// RTP timestamp of its first packet, or one past the last.
+        timestamp: u32,
+    },
     /// The latest bandwidth estimate for this receiver.
     ConnectionStats {
         /// Bits per second.
@@ -65,6 +74,9 @@ impl ServerMessage<'_> {
             ServerMessage::EndpointConnectivityStatusChangeEvent { .. } => {
                 "EndpointConnectivityStatusChangeEvent"
             }
+            ServerMessage::SyntheticSourceSendingChangeEvent { .. } => {
+                "SyntheticSourceSendingChangeEvent"
+            }
             ServerMessage::ConnectionStats { .. } => "ConnectionStats",
         }
     }
@@ -81,8 +93,9 @@ impl ServerMessage<'_> {
                 Some(Topic::Connectivity((*endpoint).clone()))
             }
             ServerMessage::ConnectionStats { .. } => Some(Topic::ConnectionStats),
-            // The maps name only slots that changed.
+            // The maps name only slots that changed, and each begin and end of speech counts.
             ServerMessage::ServerHello { .. }
+            | ServerMessage::SyntheticSourceSendingChangeEvent { .. }
             | ServerMessage::VideoSourcesMap(_)
             | ServerMessage::AudioSourcesMap(_) => None,
         }
@@ -120,6 +133,15 @@ impl ServerMessage<'_> {
             ServerMessage::EndpointConnectivityStatusChangeEvent { endpoint, active } => {
                 object.string("endpoint", endpoint.as_str());
                 object.string("active", if active { "true" } else { "false" });
+            }
+            ServerMessage::SyntheticSourceSendingChangeEvent {
+                source,
+                sending,
+                timestamp,
+            } => {
+                object.string("sourceName", source.as_str());
+                object.raw("sending", if sending { "true" } else { "false" });
+                object.number("timestamp", timestamp.into());
             }
             ServerMessage::ConnectionStats {
                 estimated_downlink_bandwidth,

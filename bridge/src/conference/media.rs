@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Stage 2: take note, keep for retransmission, fan out, hand to the other shards.
-    fn deliver(&mut self, cx: &mut Context<'_>, packet: Arc<MediaPacket>, local: bool) {
+    pub(super) fn deliver(&mut self, cx: &mut Context<'_>, packet: Arc<MediaPacket>, local: bool) {
         let Some(source) = self.by_source.get(&packet.source).copied() else {
             cx.buffers.recycle(packet);
             return;
@@ -93,6 +93,9 @@ impl Shard {
             self.note_video(cx, source, &packet);
         }
         if local {
+            if kind == MediaKind::Audio && !self.taps.is_empty() {
+                self.export_audio(cx, source, &packet);
+            }
             let conference = self.setup.key;
             self.tell_other_shards(cx, || RingMessage::Media(conference, Arc::clone(&packet)));
         }

@@ -11,6 +11,7 @@ use crate::cc::SendSideEstimator;
 use crate::config::BridgeConfig;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
+use crate::export::Tap;
 use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::media::{EndpointSources, MediaFormats, MediaKind, VideoType};
 use crate::messages::{ConferenceSetup, EndpointSetup, Event, RingMessage};
@@ -21,6 +22,7 @@ use crate::worker::Place;
 use crate::worker::context::{Context, RouteChange};
 
 mod allocate;
+mod export;
 mod media;
 mod rtcp;
 mod source;
@@ -59,6 +61,8 @@ pub(crate) struct Shard {
     fir_sequence: u8,
     /// Video of one source that waits to be fanned out, see [`Shard::flush`].
     pending: media::Pending,
+    /// Media exports; empty for nearly every conference.
+    taps: Arc<[Arc<Tap>]>,
     // Buffers that are used again.
     wishes: Vec<rtcp::Wish>,
     waiting: Vec<EndpointKey>,
@@ -107,6 +111,7 @@ impl Shard {
             wishes: Vec::new(),
             waiting: Vec::new(),
             missing: Vec::new(),
+            taps: Arc::from([]),
             scratch: Vec::new(),
             config,
         }
@@ -216,8 +221,7 @@ impl Shard {
                 .copied()
                 .find(|index| self.sources[*index].key == description.key);
             let index = kept.unwrap_or_else(|| {
-                let source =
-                    Source::new(description, announced.endpoint, announced.id.clone(), local);
+                let source = Source::new(description, announced, local);
                 let index = self.sources.insert(source);
                 self.by_source.insert(description.key, index);
                 index

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::allocation::{LayerView, layer_index, picture_height};
 use crate::endpoint::red::AudioHistory;
 use crate::ids::{EndpointId, EndpointKey, SourceKey, SourceName};
-use crate::media::{EncodingDescription, MediaKind, SourceDescription, VideoType};
+use crate::media::{EncodingDescription, EndpointSources, MediaKind, SourceDescription, VideoType};
 use crate::messages::SenderReportClock;
 use crate::projection::Payload;
 use crate::projection::cache::PacketCache;
@@ -54,6 +54,8 @@ pub(crate) struct Source {
     pub name: SourceName,
     pub owner: EndpointKey,
     pub owner_id: EndpointId,
+    /// Transcribers shall tell the voices in it apart.
+    pub diarize: bool,
     /// Index of the owner if it is an endpoint of this shard.
     pub local_owner: Option<usize>,
     pub kind: MediaKind,
@@ -74,6 +76,8 @@ pub(crate) struct Source {
     /// Audio: the latest packets, if they are to be sent again with the next.
     pub history: AudioHistory,
     pub keyframes: KeyframeRequester,
+    /// Synthetic audio: packets that came so far.
+    pub injected: u64,
 }
 
 /// What a packet changed about a source.
@@ -88,16 +92,16 @@ pub(crate) struct Observed {
 impl Source {
     pub fn new(
         description: &SourceDescription,
-        owner: EndpointKey,
-        owner_id: EndpointId,
+        announced: &EndpointSources,
         local_owner: Option<usize>,
     ) -> Source {
         let encodings = description.encodings.len();
         Source {
             key: description.key,
             name: description.name.clone(),
-            owner,
-            owner_id,
+            owner: announced.endpoint,
+            owner_id: announced.id.clone(),
+            diarize: announced.diarize,
             local_owner,
             kind: description.kind,
             video_type: description.video_type,
@@ -118,6 +122,7 @@ impl Source {
             subscribers: Vec::new(),
             history: AudioHistory::default(),
             keyframes: KeyframeRequester::new(),
+            injected: 0,
         }
     }
 

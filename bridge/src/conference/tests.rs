@@ -25,6 +25,8 @@ use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::worker::Worker;
 
+mod exports;
+
 const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 14] = [9; 14];
 const PROFILE: Profile = Profile::AeadAes128Gcm;
@@ -227,6 +229,7 @@ impl Room {
         let sources = EndpointSources {
             endpoint: Room::key(client),
             id: Room::id(client),
+            diarize: false,
             sources: vec![
                 source(1, "a0", MediaKind::Audio, encoding(audio, None)),
                 source(2, "v0", MediaKind::Video, encoding(video, Some(video + 1))),

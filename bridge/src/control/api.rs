@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::export::ExportCommand;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, MeetingId, SourceName, WorkerId};
 use crate::media::{EncodingDescription, MediaFormats, MediaKind, VideoType};
 use crate::messages::{Command, PoolCommand};
@@ -66,6 +67,8 @@ pub struct EndpointOptions {
     pub private_addresses: bool,
     /// Data channels were asked for.
     pub sctp: bool,
+    /// Transcribers shall tell the voices in its audio apart.
+    pub diarize: bool,
 }
 
 /// A source as signaled, before it has a key.
@@ -197,6 +200,8 @@ pub enum ControlOutput {
     WebSocket(EndpointKey, Arc<str>),
     /// The endpoint's websocket must close.
     CloseWebSocket(EndpointKey, u16, &'static str),
+    /// A media export begins, changes or ends.
+    Export(ExportCommand),
     /// For observers: something about the conference changed (see [`Notice`]).
     Notice(Notice),
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{Span, error_span};
 
 use super::api::{ConferenceOptions, ControlError, NewSource};
+use super::exports::Exports;
 
 use crate::allocation::{SenderConstraints, SpeechOrder};
 use crate::channel::FanOutBudget;
@@ -49,6 +50,8 @@ pub(super) struct Conference {
     pub(super) inactive: BTreeSet<EndpointId>,
     /// What forwarding clients' messages may cost (T54).
     pub(super) fan_out: FanOutBudget,
+    /// Media exports that run.
+    pub(super) exports: Exports,
     warned: Option<Time>,
 }
 
@@ -88,6 +91,7 @@ impl Conference {
             constraints: SenderConstraints::default(),
             inactive: BTreeSet::new(),
             fan_out: FanOutBudget::new(),
+            exports: Exports::new(),
             warned: None,
         }
     }
@@ -147,6 +151,11 @@ impl Conference {
     /// The owner of a signaled source.
     pub(super) fn owner(&self, source: SourceKey) -> Option<EndpointKey> {
         self.owners.get(&source).copied()
+    }
+
+    /// The endpoint that has a source of that name.
+    pub(super) fn owner_of_name(&self, name: &SourceName) -> Option<EndpointKey> {
+        self.names.get(name).copied()
     }
 
     /// Whether some endpoint has that source.

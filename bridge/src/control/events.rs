@@ -151,7 +151,7 @@ impl Control {
         };
         let (class, text) = (message.class(), message.to_json().into());
         let (conference, topic) = (conference.key, Topic::Connectivity(endpoint.id().clone()));
-        self.broadcast(conference, class, &topic, &text);
+        self.broadcast(conference, class, Some(&topic), &text);
     }
 
     /// What a receiver may now be sent of each source: the owners hear what changed for them (allocation

@@ -11,6 +11,7 @@ use super::conference::Conference;
 use super::endpoint::{Endpoint, ForceMute};
 use super::transport_state::{DtlsState, IceState, TransportState};
 use super::{Control, Timer, worker};
+use crate::export::ExportCommand;
 use crate::ids::{ConferenceKey, EndpointKey, WorkerId};
 use crate::media::EndpointSources;
 use crate::messages::{Command, PoolCommand};
@@ -109,6 +110,7 @@ impl Control {
             sources: Arc::new(EndpointSources {
                 endpoint: key,
                 id: options.id.clone(),
+                diarize: options.diarize,
                 sources: Vec::new(),
             }),
             told_types: Default::default(),
@@ -208,6 +210,11 @@ impl Control {
                     Command::Sources(conference.key, Arc::clone(sources)),
                 );
             }
+        }
+        if !conference.exports.is_empty() {
+            let taps = super::exports::taps(&conference.exports);
+            self.outputs
+                .worker(worker, Command::Taps(conference.key, taps));
         }
         if !conference.order.is_empty() {
             self.outputs.worker(
@@ -330,6 +337,10 @@ impl Control {
         );
         self.outputs
             .shards(&conference, || Command::RemoveConference(key));
+        for export in conference.exports.values() {
+            self.exports.remove(&export.key);
+            self.outputs.export(ExportCommand::Close(export.key));
+        }
         for endpoint in conference.members.values() {
             if let Some(endpoint) = self.endpoints.remove(endpoint) {
                 self.forget(&endpoint, reason, code);

@@ -357,7 +357,7 @@ impl Control {
         &mut self,
         conference: ConferenceKey,
         class: &'static str,
-        topic: &Topic,
+        topic: Option<&Topic>,
         text: &Arc<str>,
     ) {
         let Some(conference) = self.conferences.get(&conference) else {
@@ -367,10 +367,7 @@ impl Control {
             let Some(member) = self.endpoints.get_mut(member) else {
                 continue;
             };
-            if self
-                .outputs
-                .deliver(member, class, Some(topic.clone()), text)
-            {
+            if self.outputs.deliver(member, class, topic.cloned(), text) {
                 self.counters.messages_sent += 1;
             } else {
                 self.counters.messages_without_channel += 1;
@@ -399,7 +396,7 @@ impl Control {
     /// Tells everybody who speaks.
     pub(super) fn broadcast_speakers(&mut self, conference: ConferenceKey) {
         if let Some((class, text)) = self.speakers_message(conference) {
-            self.broadcast(conference, class, &Topic::Speakers, &text);
+            self.broadcast(conference, class, Some(&Topic::Speakers), &text);
         }
     }
 

@@ -15,7 +15,7 @@
 //! # Where things are
 //!
 //! `lifecycle` and `signaling` have the operations that Colibri2 is made of, `checks` says beforehand whether they
-//! would be refused, `messaging` the bridge channel,
+//! would be refused, `messaging` the bridge channel, `exports` media exports,
 //! `events` what workers and the handshake pool report, `expiry` the timers.
 
 pub mod api;
@@ -28,6 +28,7 @@ mod debug;
 mod endpoint;
 mod events;
 mod expiry;
+mod exports;
 mod lifecycle;
 mod messaging;
 mod output;
@@ -52,7 +53,7 @@ use self::endpoint::Endpoint;
 use self::output::Outputs;
 use self::summary::Report;
 use crate::config::BridgeConfig;
-use crate::ids::{ConferenceKey, EndpointKey, MeetingId, WorkerId};
+use crate::ids::{ConferenceKey, EndpointKey, ExportKey, MeetingId, WorkerId};
 use crate::messages::{Command, PoolCommand};
 use crate::random::Random;
 use crate::time::Time;
@@ -69,6 +70,9 @@ pub struct Control {
     /// Keys given so far; they are never reused, so a stale one reaches nothing.
     last_endpoint: u64,
     last_source: u64,
+    last_export: u64,
+    /// The conferences of exports that run.
+    exports: BTreeMap<ExportKey, ConferenceKey>,
     /// Endpoints per worker.
     loads: Vec<usize>,
     timers: BTreeSet<(Time, Timer)>,
@@ -172,6 +176,8 @@ impl Control {
             endpoints: BTreeMap::new(),
             last_endpoint: 0,
             last_source: 0,
+            last_export: 0,
+            exports: BTreeMap::new(),
             timers: BTreeSet::new(),
             outputs: Outputs::default(),
             counters: ControlCounters::default(),

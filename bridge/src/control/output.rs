@@ -8,6 +8,7 @@ use super::channel_state::Transport;
 use super::conference::Conference;
 use super::endpoint::Endpoint;
 use crate::channel::Topic;
+use crate::export::ExportCommand;
 use crate::ids::{EndpointKey, WorkerId};
 use crate::messages::{Command, PoolCommand};
 
@@ -47,6 +48,10 @@ impl Outputs {
     ) {
         self.queue
             .push_back(ControlOutput::CloseWebSocket(endpoint, code, reason));
+    }
+
+    pub(super) fn export(&mut self, command: ExportCommand) {
+        self.queue.push_back(ControlOutput::Export(command));
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {

@@ -200,6 +200,7 @@ impl Control {
         endpoint.sources = Arc::new(EndpointSources {
             endpoint: endpoint.key,
             id: endpoint.options.id.clone(),
+            diarize: endpoint.options.diarize,
             sources: new,
         });
         let command = || Command::Sources(conference.key, Arc::clone(&endpoint.sources));

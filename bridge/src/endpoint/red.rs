@@ -8,10 +8,8 @@ use crate::media::Codec;
 use crate::projection::{AudioProjection, AudioRewrite, Payload};
 use crate::time::Time;
 use crate::wire::red::{MAX_BLOCKS, MAX_OFFSET, NewBlock};
-use crate::worker::packet::MediaPacket;
+use crate::worker::packet::{AUDIO_LEVEL, MediaPacket};
 
-/// Index of the audio level in [`crate::worker::packet::KEPT_EXTENSIONS`].
-const AUDIO_LEVEL: usize = 0;
 /// The sender believes that there is speech (RFC 6464 §3).
 const VOICE: u8 = 0x80;
 

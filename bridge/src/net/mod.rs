@@ -20,6 +20,7 @@ use crate::config::BridgeConfig;
 use crate::control::api::Environment;
 use crate::control::api::{ControlOutput, Notice};
 use crate::control::{Control, ControlAccess};
+use crate::export::ExportCommand;
 use crate::ids::{EndpointKey, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, PoolCommand};
@@ -54,6 +55,8 @@ pub trait Host: Send + Sync {
     fn websocket_send(&self, endpoint: EndpointKey, text: Arc<str>);
     /// The endpoint's websocket must close with this code and reason.
     fn websocket_close(&self, endpoint: EndpointKey, code: u16, reason: &'static str);
+    /// A media export begins, changes or ends.
+    fn export(&self, command: ExportCommand);
     /// Something happened that an embedder may want to know.
     fn notice(&self, notice: &Notice);
     /// A thread of the bridge ended by a defect, named like `worker-0`; called on that thread. What it served is gone, and the
@@ -61,13 +64,14 @@ pub trait Host: Send + Sync {
     fn failed(&self, thread: &str);
 }
 
-/// A host without websockets.
+/// A host without websockets and media exports.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoHost;
 
 impl Host for NoHost {
     fn websocket_send(&self, _: EndpointKey, _: Arc<str>) {}
     fn websocket_close(&self, _: EndpointKey, _: u16, _: &'static str) {}
+    fn export(&self, _: ExportCommand) {}
     fn notice(&self, _: &Notice) {}
     fn failed(&self, _: &str) {}
 }
@@ -358,6 +362,7 @@ impl Inner {
                 ControlOutput::CloseWebSocket(endpoint, code, reason) => {
                     self.host.websocket_close(endpoint, code, reason);
                 }
+                ControlOutput::Export(command) => self.host.export(command),
                 ControlOutput::Notice(notice) => self.host.notice(&notice),
             }
         }
@@ -596,6 +601,7 @@ mod tests {
     impl Host for Obituary {
         fn websocket_send(&self, _: EndpointKey, _: Arc<str>) {}
         fn websocket_close(&self, _: EndpointKey, _: u16, _: &'static str) {}
+        fn export(&self, _: ExportCommand) {}
         fn notice(&self, _: &Notice) {}
         fn failed(&self, thread: &str) {
             lock(&self.0).push(thread.to_owned());

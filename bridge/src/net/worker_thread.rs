@@ -229,6 +229,9 @@ impl WorkerThread {
                 dropped += 1;
             }
         }
+        while let Some((tap, exported)) = out.exports.pop_front() {
+            tap.push(exported);
+        }
         while let Some(event) = out.events.pop_front() {
             if let Err(error) = shared.events.try_send(event) {
                 // The control plane is behind: keep it for the next turn.

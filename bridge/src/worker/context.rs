@@ -1,10 +1,12 @@
 //! What a worker lends to the code that handles one input.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::buffers::PacketPool;
 use super::egress::Egress;
 use crate::counters::{Counter, Counters};
+use crate::export::{Exported, Tap};
 use crate::ids::{Path, WorkerId};
 use crate::limits;
 use crate::messages::{Event, PoolCommand, RingMessage};
@@ -18,6 +20,8 @@ pub struct Outputs {
     pub events: VecDeque<Event>,
     /// To other workers.
     pub rings: VecDeque<(WorkerId, RingMessage)>,
+    /// To media exports.
+    pub exports: VecDeque<(Arc<Tap>, Exported)>,
     /// To threads of the handshake pool.
     pub pool: VecDeque<(usize, PoolCommand)>,
 }
@@ -69,6 +73,15 @@ impl Context<'_> {
     pub fn tell_pool(&mut self, thread: usize, command: PoolCommand) {
         if self.out.pool.len() < limits::POOL_QUEUE {
             self.out.pool.push_back((thread, command));
+        } else {
+            self.count(Counter::DropRingFull);
+        }
+    }
+
+    /// Gives a packet to a media export; dropped and counted if the turn has too many.
+    pub fn export(&mut self, tap: &Arc<Tap>, exported: Exported) {
+        if self.out.exports.len() < limits::WORKER_RING {
+            self.out.exports.push_back((Arc::clone(tap), exported));
         } else {
             self.count(Counter::DropRingFull);
         }

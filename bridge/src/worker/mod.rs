@@ -401,6 +401,12 @@ impl Worker {
             Command::Order(conference, order) => {
                 self.with_conference(now, conference, |shard, _| shard.set_order(order));
             }
+            Command::Taps(conference, taps) => {
+                self.with_conference(now, conference, |shard, _| shard.set_taps(taps));
+            }
+            Command::InjectAudio(conference, audio) => {
+                self.with_conference(now, conference, |shard, cx| shard.inject_audio(cx, &audio));
+            }
             Command::RequestKeyframe(conference, source, at) => {
                 self.with_conference(now, conference, |shard, cx| {
                     shard.request_keyframe_at(cx, source, at);

@@ -15,6 +15,9 @@ pub const KEPT_EXTENSIONS: [Extension; 3] = [
     Extension::DependencyDescriptor,
 ];
 
+/// Index of the audio level in [`KEPT_EXTENSIONS`].
+pub const AUDIO_LEVEL: usize = 0;
+
 /// Index of the dependency descriptor in [`KEPT_EXTENSIONS`].
 pub const DEPENDENCY: usize = 2;
 

@@ -3,11 +3,11 @@
 
 use causeway_bridge::counters::Counter;
 
-use super::Statistics;
 use super::exposition::{Format, Metric, Reading};
+use super::{Statistics, exports};
 
 /// Prefix of the metrics that the reference implementation has too.
-const PREFIX: &str = "jitsi_jvb_";
+pub(super) const PREFIX: &str = "jitsi_jvb_";
 /// Classes of the time that packets take through the bridge, with their lower bounds in milliseconds.
 pub(crate) const TRANSIT: [(Counter, u32); 4] = [
     (Counter::TransitUpTo5Ms, 0),
@@ -17,13 +17,14 @@ pub(crate) const TRANSIT: [(Counter, u32); 4] = [
 ];
 
 /// Prefix of ours.
-const OWN_PREFIX: &str = "causeway_";
+pub(super) const OWN_PREFIX: &str = "causeway_";
 
 impl Statistics {
     /// Writes all metrics in a form.
     pub fn metrics(&self, format: Format) -> String {
         let mut metrics = self.shared_metrics();
         metrics.extend(self.own_metrics());
+        metrics.extend(self.facts.exports.iter().flat_map(exports::metrics));
         let created = self.facts.started_ms as f64 / 1000.0;
         format.write(&metrics, created, PREFIX)
     }

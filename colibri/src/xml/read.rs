@@ -4,21 +4,24 @@
 //! attribute that does not convert makes the whole request unacceptable, so that nothing is applied by halves.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use causeway_bridge::control::api::{NewSource, RemoteTransport};
+use causeway_bridge::export::{Connect, Pings};
 use causeway_bridge::ids::{EndpointId, MeetingId};
 use causeway_bridge::limits::{
-    MAX_ENDPOINTS_PER_REQUEST, MAX_FINGERPRINTS, MAX_LIST_ITEMS, MAX_PAYLOAD_TYPES,
-    MAX_SSRCS_PER_ENDPOINT,
+    MAX_CONNECT_HEADERS, MAX_ENDPOINTS_PER_REQUEST, MAX_FINGERPRINTS, MAX_LIST_ITEMS,
+    MAX_PAYLOAD_TYPES, MAX_SSRCS_PER_ENDPOINT,
 };
 use causeway_bridge::media::{Extension, Feedback, MediaKind, PayloadType};
 use causeway_bridge::transport::ice::Credentials;
 use causeway_xmpp::Element;
 
 use super::{COLIBRI2, DTLS, OPENTELEMETRY, RTCP_FB, RTP, RTP_HDREXT, SSMA};
+use crate::connect::Description;
 use crate::model::{
-    Capabilities, ConferenceModify, ConnectModify, EndpointModify, ForceMute, IceRestart, Media,
-    RelayModify, Sctp, TransportModify,
+    Capabilities, ConferenceModify, EndpointModify, ForceMute, IceRestart, Media, RelayModify,
+    Sctp, TransportModify,
 };
 use crate::parts::{self, ICE_UDP, Result, checked_id, fail};
 
@@ -85,6 +88,7 @@ fn endpoint(element: &Element) -> Result<EndpointModify> {
         create: flag(element, "create"),
         expire: flag(element, "expire"),
         stats_id: stats_id.map(str::to_owned),
+        diarize: flag(element, "diarize"),
         visitor: role.transpose()?.unwrap_or(false),
         medias,
         transport: first(element, "transport", COLIBRI2, transport)?,
@@ -117,44 +121,39 @@ fn relay(element: &Element) -> Result<RelayModify> {
     })
 }
 
-/// Media exports are refused, but what is wrong with one is said first.
-fn connect(element: &Element) -> Result<ConnectModify> {
-    let url = required(element, "url")?;
-    if !["ws://", "wss://"].iter().any(|scheme| {
-        url.get(..scheme.len())
-            .is_some_and(|is| is.eq_ignore_ascii_case(scheme))
-    }) {
-        return fail("The url of a connect must begin with ws or wss");
+fn connect(element: &Element) -> Result<Connect> {
+    let mut headers = Vec::new();
+    for header in some(element, "http-header", COLIBRI2, MAX_CONNECT_HEADERS)? {
+        headers.push((required(header, "name")?, required(header, "value")?));
     }
-    if !required(element, "protocol")?.eq_ignore_ascii_case("mediajson") {
-        return fail("The protocol of a connect must be mediajson");
-    }
-    let kind = required(element, "type")?;
-    if !["recorder", "transcriber", "translator"].contains(&kind) {
-        return fail("The type of a connect must be recorder, transcriber or translator");
-    }
-    for header in some(element, "http-header", COLIBRI2, MAX_LIST_ITEMS)? {
-        let name = required(header, "name")?;
-        if !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
-            return fail("The name of an http-header may have letters, digits and hyphens");
-        }
-        required(header, "value")?;
-    }
-    if let Some(ping) = element.child("ping", COLIBRI2) {
-        required_number::<u64>(ping, "interval")?;
-        required_number::<u64>(ping, "timeout")?;
-    }
-    for (list, item) in [("exports", "export"), ("requests", "request")] {
-        if let Some(list) = element.child(list, COLIBRI2) {
-            for item in some(list, item, COLIBRI2, MAX_LIST_ITEMS)? {
-                required(item, "name")?;
-            }
-        }
-    }
-    Ok(ConnectModify {
-        id: required_id(element)?.to_owned(),
+    let millis = |ping: &Element, name| required_number(ping, name).map(Duration::from_millis);
+    let pings = first(element, "ping", COLIBRI2, |ping| {
+        Ok(Pings {
+            interval: millis(ping, "interval")?,
+            timeout: millis(ping, "timeout")?,
+        })
+    })?;
+    let names = |list, item| match element.child(list, COLIBRI2) {
+        None => Ok(Vec::new()),
+        Some(list) => some(list, item, COLIBRI2, MAX_LIST_ITEMS)?
+            .map(|item| required(item, "name"))
+            .collect(),
+    };
+    let description = Description {
+        id: required_id(element)?,
+        url: required(element, "url")?,
+        protocol: required(element, "protocol")?,
+        kind: required(element, "type")?,
+        audio: flag(element, "audio"),
+        video: flag(element, "video"),
+        create: flag(element, "create"),
         expire: flag(element, "expire"),
-    })
+        headers,
+        pings,
+        exports: names("exports", "export")?,
+        requests: names("requests", "request")?,
+    };
+    description.read()
 }
 
 fn media(element: &Element) -> Result<Media> {

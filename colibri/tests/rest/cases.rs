@@ -15,7 +15,7 @@ fn endpoint(id: &str) -> Value {
 }
 
 /// A world with conference `m1`, in which these endpoints are.
-async fn meeting(endpoints: &[&str]) -> World {
+pub async fn meeting(endpoints: &[&str]) -> World {
     let world = World::enabled(true);
     let create = json!({ "meeting-id": "m1", "create": true });
     assert_eq!(world.post(create).await.0, 200);
@@ -45,7 +45,7 @@ fn commands(world: &World) -> Vec<Command> {
         .collect()
 }
 
-fn refused(answer: &(u16, Value), text: &str, reason: Option<&str>) {
+pub fn refused(answer: &(u16, Value), text: &str, reason: Option<&str>) {
     let (status, body) = answer;
     assert_eq!(*status, 400, "{body}");
     assert_eq!(
@@ -554,22 +554,6 @@ async fn colibri2_cases_50_53_order_is_kept_and_everything_answered() {
         .await;
     assert_eq!(world.patch(json!({})).await, (200, json!({})));
     assert_eq!(world.patch(json!({})).await.0, 404);
-}
-
-#[tokio::test]
-async fn colibri2_cases_48_connects_are_refused_unless_nothing_is_asked() {
-    let world = meeting(&["a"]).await;
-    let connect = |expire: bool| json!({ "connects": [{ "id": "t", "url": "wss://stt.example", "protocol": "mediajson", "type": "transcriber", "audio": true, "expire": expire }] });
-    refused(
-        &world.patch(connect(false)).await,
-        "Media export is not supported",
-        Some("feature_not_implemented"),
-    );
-    assert_eq!(world.patch(connect(true)).await, (200, json!({})));
-    assert_eq!(
-        world.patch(json!({ "connects": [] })).await,
-        (200, json!({}))
-    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The REST and XMPP interfaces against a real control plane, without network.
 
 mod cases;
+mod connects;
 mod operation;
 mod properties;
 mod recorded;

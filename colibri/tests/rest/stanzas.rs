@@ -1,7 +1,11 @@
 //! Requests as a focus sends them over XMPP, and their answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use causeway_bridge::control::api::ControlOutput;
+use causeway_bridge::export::{ExportCommand, ExportKind};
+use causeway_bridge::ids::SourceName;
 use causeway_colibri::{Handler, HandlerOptions, IqService, Process, WebsocketUrls};
 use causeway_xmpp::{Element, Item, StreamParser};
 
@@ -445,4 +449,55 @@ fn answers_and_presence_are_not_answered() {
     ] {
         assert_eq!(focus.service.answer(&element(stanza)), None);
     }
+}
+
+#[test]
+fn colibri2_case_48_connects_over_xmpp() {
+    let focus = Focus::new(false);
+    let endpoint = "<endpoint id='a' create='true' diarize='true'><transport/><capability name='source-names'/></endpoint>";
+    let created = focus.modify("meeting-id='m1' create='true'", endpoint);
+    assert_eq!(created.attribute("type"), Some("result"));
+    focus.world.take_outputs();
+    // Example E6 of the spec.
+    let connects = "<connects>\
+        <connect id='transcriber' url='wss://stt.example/7c1e' protocol='mediajson' type='transcriber' audio='true' create='true'>\
+        <http-header name='Authorization' value='Bearer x'/><ping interval='10000' timeout='3000'/></connect>\
+        <connect id='translator-9f3a11c0-a0-0' url='wss://mt.example/7c1e' protocol='mediajson' type='translator' audio='true' create='true'>\
+        <exports><export name='9f3a11c0-a0'/></exports><requests><request name='9f3a11c0-a0.fr'/></requests></connect>\
+        </connects>";
+    let answer = focus.modify("meeting-id='m1'", connects);
+    let modified = answer.child("conference-modified", COLIBRI2).unwrap();
+    assert_eq!(modified.children().count(), 0);
+    let begun: Vec<_> = focus
+        .world
+        .take_outputs()
+        .into_iter()
+        .filter_map(|output| match output {
+            ControlOutput::Export(ExportCommand::Open(setup)) => Some(setup.settings),
+            _ => None,
+        })
+        .collect();
+    let [transcriber, translator] = &begun[..] else {
+        panic!("{begun:?}");
+    };
+    assert_eq!(transcriber.url, "wss://stt.example/7c1e");
+    assert_eq!(transcriber.kind, ExportKind::Transcriber);
+    assert!(transcriber.audio && transcriber.exports.is_empty());
+    assert_eq!(
+        transcriber.headers,
+        [("Authorization".to_owned(), "Bearer x".to_owned())]
+    );
+    let pings = transcriber.pings.unwrap();
+    assert_eq!(pings.interval, Duration::from_secs(10));
+    assert_eq!(pings.timeout, Duration::from_secs(3));
+    assert_eq!(translator.exports, [SourceName::from("9f3a11c0-a0")]);
+    assert_eq!(translator.requests, [SourceName::from("9f3a11c0-a0.fr")]);
+
+    let again = focus.modify("meeting-id='m1'", connects);
+    assert_eq!(condition(&again), "bad-request");
+    let changed = connects.replace(" create='true'", "").replace("stt", "x");
+    let answer = focus.modify("meeting-id='m1'", &changed);
+    assert_eq!(condition(&answer), "feature-not-implemented");
+    let empty = focus.modify("meeting-id='m1'", "<connects/>");
+    assert_eq!(empty.attribute("type"), Some("result"));
 }

@@ -127,7 +127,7 @@ fn bridge_channel_case_28_messages_go_where_the_client_spoke_last() {
         world.take();
         world
             .control
-            .broadcast(conference, "Test", &Topic::Speakers, &Arc::from("{}"));
+            .broadcast(conference, "Test", Some(&Topic::Speakers), &Arc::from("{}"));
         world.take().into_iter().find_map(|output| match output {
             ControlOutput::WebSocket(key, _) if key == b => Some("websocket"),
             ControlOutput::Pool(_, PoolCommand::Send(key, ..)) if key == b => Some("data channel"),

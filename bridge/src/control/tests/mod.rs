@@ -3,6 +3,7 @@
 
 mod channel;
 mod expiry;
+mod exports;
 mod sequences;
 mod signaling;
 mod speakers;
@@ -106,7 +107,7 @@ impl World {
                 ControlOutput::CloseWebSocket(endpoint, ..) => {
                     assert!(self.websockets.remove(endpoint))
                 }
-                ControlOutput::Notice(_) => {}
+                ControlOutput::Export(_) | ControlOutput::Notice(_) => {}
             }
             self.outputs.push(output);
         }
@@ -170,7 +171,9 @@ impl World {
                 );
                 shard.order = order.to_vec();
             }
-            Command::RequestKeyframe(key, ..) => assert!(conferences.contains_key(key)),
+            Command::RequestKeyframe(key, ..) | Command::Taps(key, _) => {
+                assert!(conferences.contains_key(key));
+            }
             Command::Formats(key, _)
             | Command::ForceMute { endpoint: key, .. }
             | Command::RemoteIce(key, _)
@@ -386,6 +389,7 @@ impl World {
 
 fn options(id: &str) -> EndpointOptions {
     EndpointOptions {
+        diarize: false,
         id: id.into(),
         stats_id: None,
         ice_controlling: true,

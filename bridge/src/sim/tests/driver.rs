@@ -267,6 +267,7 @@ impl Driver {
                 }
                 ControlOutput::WebSocket(..)
                 | ControlOutput::CloseWebSocket(..)
+                | ControlOutput::Export(_)
                 | ControlOutput::Notice(_) => {}
             }
         }

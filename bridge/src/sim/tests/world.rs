@@ -410,6 +410,7 @@ impl World {
         self.next_ssrc += 10;
         let id = format!("p{base}");
         let options = EndpointOptions {
+            diarize: false,
             id: id.as_str().into(),
             stats_id: None,
             ice_controlling: true,
