@@ -495,6 +495,7 @@ fn sources(person: usize, role: Role) -> EndpointSources {
     EndpointSources {
         endpoint: key(person),
         id: EndpointId::new(formats::endpoint_id(number)),
+        diarize: false,
         sources,
     }
 }

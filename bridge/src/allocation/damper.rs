@@ -18,7 +18,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Window after a layer was lost that had been gained.
 const AFTER_FLAP: Duration = Duration::from_secs(10);
 /// Window at most.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(20);
 /// What is not shown at all for lack of bandwidth waits no longer than this.
 const SUSPENDED: Duration = Duration::from_secs(8);
 /// A layer that is lost within this time after a gain was gained too early.

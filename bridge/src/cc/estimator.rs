@@ -27,6 +27,8 @@ const DEMAND_MARGIN: f64 = 1.25;
 /// While more is wanted than the estimate allows, a probe is sent this often. libwebrtc: 5 s in an
 /// application limit; shorter, so that a path that recovers is used within ten seconds (F08).
 const DEMAND_INTERVAL: Duration = Duration::from_secs(3);
+/// A slower probe, in bits/s, would take long to find a path that recovered; this one is five packets of padding.
+const LEAST_PROBE: f64 = 300_000.0;
 /// Demand that rises is probed for at once, but not more often than this.
 const RISE_INTERVAL: Duration = Duration::from_secs(1);
 /// No probes so shortly after overuse.
@@ -518,7 +520,7 @@ impl SendSideEstimator {
             .is_none_or(|last| now - last >= QUIET_AFTER_OVERUSE);
         if self.started && self.wants_more(self.target) && self.prober.is_idle() {
             if quiet && !self.loss_bound.is_high() {
-                self.probe(now, self.capped(2.0 * self.target));
+                self.probe(now, self.capped((2.0 * self.target).max(LEAST_PROBE)));
             } else {
                 // Not now; the next turn comes after the interval.
                 self.last_probe = Some(now);
