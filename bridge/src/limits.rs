@@ -180,8 +180,9 @@ pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u64 = FAN_OUT_BYTES_PER_SECOND / 2;
 
 // ---- media export -------------------------------------------------------------------------------
 
-/// Media exports of one conference (T62).
-pub const MAX_CONNECTS: usize = 4;
+/// Media exports of one conference. T62 asks for four; a focus wants one for each five languages of each translated speaker, and ends
+/// the whole session if one is refused.
+pub const MAX_CONNECTS: usize = 32;
 /// HTTP headers of one export.
 pub const MAX_CONNECT_HEADERS: usize = 32;
 /// Bytes of the URL of an export.

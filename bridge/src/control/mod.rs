@@ -36,6 +36,7 @@ mod queries;
 mod signaling;
 mod summary;
 mod transport_state;
+mod why;
 
 #[cfg(test)]
 mod tests;

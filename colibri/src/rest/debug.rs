@@ -25,6 +25,7 @@ pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
     Router::new()
         .route("/debug", get(bridge::<P>))
         .route("/debug/{conference}", get(conference::<P>))
+        .route("/debug/{conference}/why", get(why::<P>))
         .route("/debug/{conference}/{endpoint}", get(endpoint::<P>))
         .route("/colibri/debug", get(moved))
         .route("/colibri/debug/{*rest}", get(moved))
@@ -156,6 +157,35 @@ async fn endpoint<P: Process>(
 ) -> Json<Value> {
     let endpoint = EndpointId::from(endpoint.as_str());
     describe(&service, &conference, Some(&endpoint), &wanted)
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    viewer: String,
+    sender: String,
+}
+
+/// Why `viewer` does not see or hear `sender`: an answer of ours, not known to Jitsi Videobridge.
+async fn why<P: Process>(
+    State(service): Shared<P>,
+    Path(conference): Path<String>,
+    Query(pair): Query<Pair>,
+) -> Response {
+    let (viewer, sender) = (
+        EndpointId::from(pair.viewer.as_str()),
+        EndpointId::from(pair.sender.as_str()),
+    );
+    let answer = service.process.with_control(|control, _| {
+        Some(control.why(find(control, &conference)?, &viewer, &sender))
+    });
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => (
+            StatusCode::NOT_FOUND,
+            format!("no conference has the id {conference}: /debug lists them\n"),
+        )
+            .into_response(),
+    }
 }
 
 /// `/colibri/debug…` is `/debug…` now.

@@ -163,6 +163,15 @@ async fn rest_and_stats_case_38_debug() {
             "{path}"
         );
     }
+    let (status, why) = get(format!("/debug/{id}/why?viewer=a&sender=b")).await;
+    assert_eq!(
+        (status, &why["findings"][0]["code"]),
+        (200, &json!("not-here"))
+    );
+    let (status, _) = get("/debug/ffff/why?viewer=a&sender=b".into()).await;
+    assert_eq!(status, 404);
+    let (status, _) = get(format!("/debug/{id}/why?viewer=a")).await;
+    assert_eq!(status, 400);
     let (_, other) = get(format!("/debug/{id}/z")).await;
     assert_eq!(other["conferences"][id]["endpoints"], json!({}));
     let (status, unknown) = get("/debug/ffff".into()).await;
