@@ -2,8 +2,8 @@
 //!
 //! An estimate wanders: it probes, finds the limit, backs off. A layer whose rate lies within that range would come and go all
 //! the time, and each change costs a keyframe and the viewer's patience. So a fall takes effect at once, and a rise only when it
-//! has lasted: what is allocated is the least estimate of a window of time. The window is short until a layer that was just gained
-//! is lost again; then it grows, and shrinks in quiet times. A rise far beyond what was before is another situation (a limit
+//! has lasted: what is allocated is the least estimate of a window of time. The window is short until a layer is lost; it
+//! grows with each that had just been gained, and shrinks in quiet times. A rise far beyond what was before is another situation (a limit
 //! went away), and counts sooner.
 
 use std::collections::VecDeque;
@@ -15,6 +15,8 @@ use crate::units::Bitrate;
 
 /// Window at first.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// Window after a layer was lost: longer than an estimate takes from one back-off to the next.
+const AFTER_LOSS: Duration = Duration::from_secs(6);
 /// Window after a layer was lost that had been gained.
 const AFTER_FLAP: Duration = Duration::from_secs(10);
 /// Window at most.
@@ -134,9 +136,12 @@ impl Damper {
                 lost |= entry.target < old.target;
             }
         }
-        if lost && self.gained.is_some_and(|at| now.since(at) < FLAP) {
-            self.window = (self.window * 2).clamp(AFTER_FLAP, LONGEST);
-            self.gained = None;
+        if lost {
+            self.window = self.window.max(AFTER_LOSS);
+            if self.gained.is_some_and(|at| now.since(at) < FLAP) {
+                self.window = (self.window * 2).clamp(AFTER_FLAP, LONGEST);
+                self.gained = None;
+            }
         }
         if gained {
             self.gained = Some(now);

@@ -1,7 +1,5 @@
 //! RTCP in both directions: what endpoints report, what the bridge reports to them.
 
-use std::time::Duration;
-
 use super::Shard;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
@@ -15,7 +13,7 @@ use crate::wire::twcc::Feedback;
 use crate::worker::context::Context;
 
 /// Period of sender reports.
-const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+const SENDER_REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What one compound asks for that reaches beyond its sender; collected first, then done.
 pub(super) enum Wish {
@@ -23,9 +21,6 @@ pub(super) enum Wish {
     Keyframe { ssrc: u32 },
     Clock { ssrc: u32, ntp: u64, rtp: u32 },
 }
-
-/// The allocator runs this often while it has allocated more than the estimate.
-const EXCEEDED_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Shard {
     /// An SRTCP packet of a local endpoint.
@@ -312,15 +307,11 @@ impl Shard {
             return;
         };
         let now = cx.now;
-        if let Some(estimate) = endpoint.downlink.estimator.estimate() {
-            let receiver = &mut endpoint.receiver;
-            // However little it fell: as long as more is sent, a queue stands.
-            let exceeded = estimate < receiver.allocation.target_bitrate
-                && now - receiver.last_run >= EXCEEDED_INTERVAL;
-            if receiver.estimate.on_estimate(estimate, threshold) || exceeded {
-                receiver.pending = true;
-                self.allocate = true;
-            }
+        if let Some(estimate) = endpoint.downlink.estimator.estimate()
+            && endpoint.receiver.estimate.on_estimate(estimate, threshold)
+        {
+            endpoint.receiver.pending = true;
+            self.allocate = true;
         }
         self.send_probes(cx, index, now);
     }

@@ -447,8 +447,9 @@ impl Downlink {
             let rewrite = sent.rewrite(&packet.numbers());
             Some((packet, rewrite))
         });
-        // A slow path would not be probed but flooded by packets that are larger than what is due.
-        let newest = newest.filter(|(packet, _)| packet.size() <= bytes + PADDING);
+        // Padding keeps to its rate. A probe is the better for being longer than the burst that a shaper lets through.
+        let fits = |packet: &MediaPacket| cluster.is_some() || packet.size() <= bytes + PADDING;
+        let newest = newest.filter(|(packet, _)| fits(packet));
         for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
             if planned >= bytes {
                 break;
