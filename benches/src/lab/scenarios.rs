@@ -188,7 +188,9 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             lifted_at: 40.0,
             bounds: Bounds {
-                freezes: 3,
+                freezes: 6,
+                queue: 290.0,
+                audio_lost: 0.002,
                 ..CHANGING
             },
             ..one(
@@ -239,6 +241,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             bounds: Bounds {
                 utilisation: 0.65,
+                queue: 65.0,
                 ..STABLE
             },
             ..one(
@@ -316,7 +319,8 @@ pub fn all() -> Vec<Scenario> {
         roles: vec![SENDER, VIEWER, VIEWER],
         bounds: Bounds {
             utilisation: 0.4,
-            switches: 20.0,
+            switches: 24.0,
+            queue: 70.0,
             ..STABLE
         },
         ..one(
@@ -354,6 +358,7 @@ pub fn all() -> Vec<Scenario> {
         roles,
         bounds: Bounds {
             utilisation: 0.65,
+            queue: 65.0,
             ..STABLE
         },
         ..one(
