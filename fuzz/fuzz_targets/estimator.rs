@@ -45,6 +45,7 @@ fuzz_target!(|data: &[u8]| {
                 now,
                 Bitrate::kbps(u64::from(a) * 64),
                 Bitrate::kbps(u64::from(b) << (a % 16)),
+                a % 2 == 0,
             ),
             _ => {
                 if let Some(burst) = estimator.poll_probe(now) {

@@ -395,8 +395,9 @@ impl Frames {
 
     /// Whether a frame of an upper temporal layer, to be inserted at `at`, can be decoded by somebody who has
     /// exactly the accepted frames, as far as pictures without gaps tell (media-plane spec §3.4,
-    /// *Decodability*). `layer` is the highest temporal layer that it refers to.
-    pub fn is_decodable(&self, at: usize, id: i64, layer: u8) -> bool {
+    /// *Decodability*). `layer` is the highest temporal layer that it refers to; `unknown` is the answer where a
+    /// picture that may lie in between was not seen.
+    pub fn is_decodable(&self, at: usize, id: i64, layer: u8, unknown: bool) -> bool {
         let spatial = |id: i64| id - (self.scheme.number(id) << self.scheme.layer_bits());
         let mut expected = self.scheme.number(id);
         for earlier in self.frames.range(..at.min(self.frames.len())).rev() {
@@ -405,13 +406,13 @@ impl Frames {
             }
             expected -= 1;
             if self.scheme.number(earlier.id) != expected {
-                return true;
+                return unknown;
             }
             if earlier.keyframe || earlier.temporal_id <= layer {
                 return earlier.accepted;
             }
         }
-        true
+        unknown
     }
 
     /// Whether nothing can be between two neighbours.

@@ -47,7 +47,7 @@ impl Gate for TemporalGate<'_> {
         };
         let decodable = temporal_id == 0
             || self.0.is_keyframe_start()
-            || frames.is_decodable(frame.at, frame.id, layer);
+            || frames.is_decodable(frame.at, frame.id, layer, true);
         decodable.then(Note::default)
     }
 

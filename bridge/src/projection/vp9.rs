@@ -158,7 +158,7 @@ impl SpatialGate<'_> {
         let temporal_id = descriptor.temporal_id();
         temporal_id == 0
             || !descriptor.is_inter_picture()
-            || frames.is_decodable(frame.at, frame.id, temporal_id)
+            || frames.is_decodable(frame.at, frame.id, temporal_id, true)
     }
 }
 
@@ -192,7 +192,13 @@ impl Gate for SpatialGate<'_> {
         let wanted = layers.wanted_for(frame.id >> LAYER_BITS, wanted);
         let inter_picture = descriptor.is_inter_picture();
         let below = spatial_id.checked_sub(1);
-        let can = (!inter_picture || layers.is_sent(spatial_id))
+        // Of a layer that was not being sent, one that was not seen counts as not sent: if it still comes, it stays out,
+        // and its gap is not where the layer begins. Where upper layers refer to it, it would be sent.
+        let begins = spatial_id > layers.current
+            || spatial_id < layers.current && !descriptor.is_layer_reference();
+        let can = (!inter_picture
+            || layers.is_sent(spatial_id)
+                && (!begins || frames.is_decodable(frame.at, frame.id, 0, false)))
             && (!descriptor.is_inter_layer()
                 || below.is_some_and(|below| match frames.by_id(frame.id - 1) {
                     // A late frame rests on its own picture, whatever was sent since.
