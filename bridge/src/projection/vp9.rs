@@ -27,6 +27,9 @@ pub(super) fn unit(descriptor: &Vp9Descriptor) -> Option<Unit> {
     })
 }
 
+/// Pictures within which a late frame still finds what was decided about its picture.
+const PICTURES: usize = 8;
+
 /// The latest frame of temporal layer 0 in a spatial layer.
 #[derive(Clone, Copy, Debug)]
 struct Base {
@@ -39,21 +42,28 @@ struct Base {
 pub(super) struct SpatialLayers {
     /// Highest layer sent.
     current: u8,
+    /// The picture from which it is, and what was the highest before: by that, late frames are judged.
+    since: Option<i64>,
+    before: u8,
     /// Number of layers, as far as told.
     count: u8,
     bases: [Option<Base>; MAX_LAYERS],
-    /// The newest picture, and the layer that was wanted when it began: what is wanted for a picture never changes
-    /// within it, so that its end is always marked.
-    picture: Option<(i64, u8)>,
+    newest: Option<i64>,
+    /// Pictures by their number modulo this, and the layer that was wanted when each began: what is wanted for a
+    /// picture never changes within it, so that its end is always marked.
+    wanted_for: [Option<(i64, u8)>; PICTURES],
 }
 
 impl Default for SpatialLayers {
     fn default() -> SpatialLayers {
         SpatialLayers {
             current: 0,
+            since: None,
+            before: 0,
             count: MAX_LAYERS as u8,
             bases: [None; MAX_LAYERS],
-            picture: None,
+            newest: None,
+            wanted_for: [None; PICTURES],
         }
     }
 }
@@ -62,6 +72,25 @@ impl SpatialLayers {
     fn is_sent(&self, spatial_id: u8) -> bool {
         let base = self.bases.get(usize::from(spatial_id));
         base.is_some_and(|base| base.is_some_and(|base| base.sent))
+    }
+
+    /// The highest layer sent is this from `picture` on.
+    fn switch(&mut self, picture: i64, layer: u8) {
+        // Within a picture it only goes on from where it was before.
+        if self.since != Some(picture) {
+            self.before = self.current;
+            self.since = Some(picture);
+        }
+        self.current = layer;
+    }
+
+    /// The sender began to count anew: ids from before are in no order with those to come.
+    fn renumber(&mut self) {
+        (self.since, self.newest) = (None, None);
+        self.wanted_for = [None; PICTURES];
+        for base in self.bases.iter_mut().flatten() {
+            base.id = i64::MIN;
+        }
     }
 
     /// A late frame says nothing about what comes next.
@@ -73,15 +102,33 @@ impl SpatialLayers {
         }
     }
 
-    /// The layer that is wanted of a picture, given what is wanted now.
+    /// What was decided about a picture, if that is known.
+    fn decided(&mut self, picture: i64) -> &mut Option<(i64, u8)> {
+        &mut self.wanted_for[picture.rem_euclid(PICTURES as i64) as usize]
+    }
+
+    /// The layer that is wanted of the newest picture or of one that follows it, given what is wanted now.
     fn wanted_for(&mut self, picture: i64, wanted: u8) -> u8 {
-        match self.picture {
-            Some((known, latched)) if known == picture => latched.min(self.count.saturating_sub(1)),
-            Some((newer, _)) if newer > picture => wanted,
-            _ => {
-                self.picture = Some((picture, wanted));
+        self.newest = Some(picture);
+        let most = self.count.saturating_sub(1);
+        match self.decided(picture) {
+            Some((known, latched)) if *known == picture => (*latched).min(most),
+            decided => {
+                *decided = Some((picture, wanted));
                 wanted
             }
+        }
+    }
+
+    /// The highest layer that is or was sent of a picture, and the one that was to be sent of it.
+    fn of_late(&mut self, picture: i64) -> (u8, u8) {
+        let highest = match self.since {
+            Some(since) if picture < since => self.before,
+            _ => self.current,
+        };
+        match *self.decided(picture) {
+            Some((known, wanted)) if known == picture => (highest, wanted.max(highest)),
+            _ => (highest, highest),
         }
     }
 
@@ -130,16 +177,40 @@ impl SpatialGate<'_> {
         self.layers.set_base(0, Base { id, sent: true });
         let wanted = self.layers.wanted(Entry::Keyframe, encoding, filter);
         // Down at once; up as far as the key picture has layers.
-        self.layers.current = before.min(wanted);
-        self.layers.picture = Some((id >> LAYER_BITS, wanted));
+        self.layers.current = before;
+        self.layers.switch(id >> LAYER_BITS, before.min(wanted));
+        self.layers.wanted_for(id >> LAYER_BITS, wanted);
         Some(Note {
             marks_end: wanted == 0 || overtaken,
             ..Note::default()
         })
     }
 
-    /// Whether nothing that the frame needs was left out, as far as known.
-    fn is_decodable(&self, frame: Newcomer, frames: &Frames) -> bool {
+    /// A frame of a picture that others have followed. It changes nothing of what comes next.
+    fn admit_late(
+        &mut self,
+        frame: Newcomer,
+        frames: &Frames,
+        fits: bool,
+        overtaken: bool,
+    ) -> Option<Note> {
+        let descriptor = self.descriptor;
+        let (highest, wanted) = self.layers.of_late(frame.id >> LAYER_BITS);
+        let spatial_id = descriptor.spatial_id();
+        let top = match descriptor.is_inter_picture() {
+            true => highest,
+            false => wanted,
+        };
+        let passes = spatial_id == top || spatial_id < top && descriptor.is_layer_reference();
+        (passes && fits && self.is_decodable(frame, frames, true)).then(|| Note {
+            marks_end: spatial_id == top || overtaken,
+            ..Note::default()
+        })
+    }
+
+    /// Whether nothing that the frame needs was left out, as far as known. `late`: of temporal layer 0 as well; of
+    /// those in order the bases tell.
+    fn is_decodable(&self, frame: Newcomer, frames: &Frames, late: bool) -> bool {
         let was_refused = |id: i64| {
             frames
                 .by_id(id)
@@ -156,7 +227,7 @@ impl SpatialGate<'_> {
                 .any(|distance| was_refused(frame.id - (i64::from(*distance) << LAYER_BITS)));
         }
         let temporal_id = descriptor.temporal_id();
-        temporal_id == 0
+        temporal_id == 0 && !late
             || !descriptor.is_inter_picture()
             || frames.is_decodable(frame.at, frame.id, temporal_id, true)
     }
@@ -183,13 +254,25 @@ impl Gate for SpatialGate<'_> {
         let descriptor = self.descriptor;
         let layers = &mut *self.layers;
         let (spatial_id, temporal_id) = (descriptor.spatial_id(), descriptor.temporal_id());
+        let picture = frame.id >> LAYER_BITS;
+        if layers.newest.is_some_and(|newest| picture < newest) {
+            if frames.get(frame.at).is_some() {
+                let fits = match entry {
+                    Entry::Keyframe | Entry::Below => true,
+                    Entry::Above => temporal_id == 0,
+                    Entry::Wanted => temporal_id <= filter.target().temporal(),
+                };
+                return self.admit_late(frame, frames, fits, overtaken);
+            }
+            layers.renumber();
+        }
         let mut fewer = false;
         if let Some(structure) = descriptor.scalability() {
             layers.count = structure.spatial_layers;
             fewer = layers.current >= layers.count;
         }
         let wanted = layers.wanted(entry, facts.encoding, filter);
-        let wanted = layers.wanted_for(frame.id >> LAYER_BITS, wanted);
+        let wanted = layers.wanted_for(picture, wanted);
         let inter_picture = descriptor.is_inter_picture();
         let below = spatial_id.checked_sub(1);
         // Of a layer that was not being sent, one that was not seen counts as not sent: if it still comes, it stays out,
@@ -209,7 +292,7 @@ impl Gate for SpatialGate<'_> {
         let down = wanted <= spatial_id && spatial_id < layers.current;
         if up || down || fewer {
             if can {
-                layers.current = spatial_id;
+                layers.switch(picture, spatial_id);
             } else {
                 filter.want_keyframe();
             }
@@ -237,7 +320,7 @@ impl Gate for SpatialGate<'_> {
                 Ordering::Greater => true,
             },
         };
-        if !(passes && can && fits && self.is_decodable(frame, frames)) {
+        if !(passes && can && fits && self.is_decodable(frame, frames, false)) {
             return None;
         }
         let top = if inter_picture {
