@@ -28,6 +28,7 @@ use causeway_bridge::worker::egress::Egress;
 use super::rival::{Rival, SEGMENT};
 use crate::load::client::{self, Client, Context};
 use crate::load::clock::Clock;
+use crate::load::codec::{self, FORMATS};
 use crate::load::floor;
 use crate::load::formats::{self, Kind, Picture};
 use crate::load::join;
@@ -155,7 +156,7 @@ impl World {
             let sources = join::sources_of(
                 number,
                 &part,
-                &Picture::camera(),
+                &Picture::camera(codec::Codec::Vp8),
                 BEGIN,
                 spread,
                 &mut random,
@@ -518,18 +519,17 @@ fn media_formats() -> MediaFormats {
         associated,
         feedback,
     };
+    let audio = payload(formats::OPUS, Codec::Opus, 48_000, None, transport);
+    let videos = FORMATS.into_iter().flat_map(|format| {
+        let media = format.payload_type;
+        let none = Feedback::default();
+        [
+            payload(media, format.media, 90_000, None, video),
+            payload(format.rtx, Codec::Rtx, 90_000, Some(media), none),
+        ]
+    });
     let mut formats = MediaFormats {
-        payload_types: vec![
-            payload(formats::OPUS, Codec::Opus, 48_000, None, transport),
-            payload(formats::VP8, Codec::Vp8, 90_000, None, video),
-            payload(
-                formats::RTX,
-                Codec::Rtx,
-                90_000,
-                Some(formats::VP8),
-                Feedback::default(),
-            ),
-        ],
+        payload_types: [audio].into_iter().chain(videos).collect(),
         extmap_allow_mixed: true,
         ..MediaFormats::default()
     };
@@ -537,5 +537,6 @@ fn media_formats() -> MediaFormats {
     extensions.set(Extension::AudioLevel, formats::AUDIO_LEVEL);
     extensions.set(Extension::AbsSendTime, formats::ABS_SEND_TIME);
     extensions.set(Extension::TransportCc, formats::TRANSPORT_CC);
+    extensions.set(Extension::DependencyDescriptor, formats::DEPENDENCY);
     formats
 }

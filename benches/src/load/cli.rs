@@ -8,11 +8,13 @@ use causeway_bridge::srtp::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::capacity::{self, Bounds, Verdict};
+use super::codec::Codec;
 use super::compare;
 use super::figures;
 use super::flood::Flood;
 use super::floor;
 use super::floor_run;
+use super::formats::Picture;
 use super::html;
 use super::plan::{Plan, Scale, Scenario};
 use super::process::{self, Daemon, DaemonOptions};
@@ -174,6 +176,9 @@ struct LoadArguments {
     /// Seconds from the last join to the measurement
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=600))]
     warmup: u64,
+    /// Codec of cameras and screens, and how its layers are sent
+    #[arg(long, value_enum, default_value = "vp8")]
+    codec: Codec,
     /// SRTP profile that clients offer
     #[arg(long, value_enum, default_value = "gcm")]
     srtp: Srtp,
@@ -261,7 +266,7 @@ impl Cli {
 
 impl RunArguments {
     fn plan(&self) -> Plan {
-        self.scenario.plan(&self.load.scale())
+        self.load.plan(self.scenario, &self.load.scale())
     }
 
     /// Puts the load of the plan on the bridge once.
@@ -352,6 +357,7 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 scale: Some(scale),
                 seconds: Some(arguments.seconds),
                 warmup: 8,
+                codec: row.codec,
                 srtp: if row.aes_cm { Srtp::Cm } else { Srtp::Gcm },
                 ssrc_rewriting: false,
                 no_channel: false,
@@ -412,7 +418,7 @@ fn find_capacity(arguments: &CapacityArguments) -> Result<ExitCode, String> {
         let running = target.start()?;
         let mut options = load.options(output, *scenario, &running);
         options.progress = false;
-        let mut plan = scenario.plan(&capacity::scaled(*scenario, &scale, size));
+        let mut plan = load.plan(*scenario, &capacity::scaled(*scenario, &scale, size));
         plan.switches = false;
         let report = run::run(&options, &plan)?.report;
         println!(
@@ -480,6 +486,13 @@ impl LoadArguments {
             size: self.size,
             count: self.count,
             scale: self.scale,
+        }
+    }
+
+    fn plan(&self, scenario: Scenario, scale: &Scale) -> Plan {
+        Plan {
+            camera: Picture::camera(self.codec),
+            ..scenario.plan(scale)
         }
     }
 

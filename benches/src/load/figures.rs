@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use super::codec::Codec;
 use super::flood::Kind;
 use super::plan::Scenario;
 use super::report::Report;
@@ -23,6 +24,7 @@ pub struct Row {
     pub count: Option<u32>,
     pub workers: Option<u16>,
     pub aes_cm: bool,
+    pub codec: Codec,
     pub flood: Option<Kind>,
     /// Also measure the floor.
     pub floor: bool,
@@ -36,6 +38,7 @@ const fn row(what: &'static str, scenario: Scenario) -> Row {
         count: None,
         workers: None,
         aes_cm: false,
+        codec: Codec::Vp8,
         flood: None,
         floor: true,
     }

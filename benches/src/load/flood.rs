@@ -17,7 +17,7 @@ use causeway_bridge::wire::stun::{self, BindingRequest, RoleClaim};
 use causeway_bridge::worker::egress::{ChainHint, Egress};
 use clap::ValueEnum;
 
-use super::formats::VP8;
+use super::codec::FORMATS;
 use super::join::open_socket;
 
 /// Sources of a flood from strangers.
@@ -211,7 +211,7 @@ impl Kind {
             Kind::Srtp => {
                 let header = HeaderBuilder {
                     marker: true,
-                    payload_type: VP8,
+                    payload_type: FORMATS[0].payload_type,
                     sequence: random.u32() as u16,
                     timestamp: random.u32(),
                     ssrc: victim.ssrc,

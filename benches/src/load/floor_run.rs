@@ -61,6 +61,9 @@ pub fn run(
     cpus: Option<&str>,
     feedback: bool,
 ) -> Result<Report, String> {
+    if plan.camera.codec.is_layered() {
+        return Err("the floor forwards whole SSRCs: it has no figure for codecs with several layers on one".to_owned());
+    }
     let sent: BTreeSet<u32> = streams.iter().map(|stream| stream.ssrc).collect();
     let profile = options
         .profiles

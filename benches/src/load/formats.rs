@@ -1,17 +1,17 @@
 //! What all clients negotiate, and how they number their streams.
 
+use super::codec::Codec;
+
 /// Payload type of Opus.
 pub const OPUS: u8 = 111;
-/// Payload type of VP8.
-pub const VP8: u8 = 100;
-/// Payload type of retransmitted VP8.
-pub const RTX: u8 = 96;
 /// Id of the audio level extension.
 pub const AUDIO_LEVEL: u8 = 1;
 /// Id of the abs-send-time extension.
 pub const ABS_SEND_TIME: u8 = 3;
 /// Id of the transport-cc extension.
 pub const TRANSPORT_CC: u8 = 5;
+/// Id of the dependency descriptor extension.
+pub const DEPENDENCY: u8 = 11;
 
 const AUDIO_SSRC: u32 = 0;
 const CAMERA_SSRC: u32 = 8;
@@ -84,6 +84,7 @@ pub struct Layer {
 /// What a camera or a screen sends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Picture {
+    pub codec: Codec,
     /// From low to high.
     pub layers: Vec<Layer>,
     pub frames_per_second: u32,
@@ -94,8 +95,16 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A camera of 1280 × 720 in three encodings: 0.15, 0.5 and 2 Mbit/s.
-    pub fn camera() -> Picture {
+    /// SSRCs that it is sent on.
+    pub fn encodings(&self) -> usize {
+        match self.codec.is_layered() {
+            true => 1,
+            false => self.layers.len(),
+        }
+    }
+
+    /// A camera of 1280 × 720 in three layers: 0.15, 0.5 and 2 Mbit/s.
+    pub fn camera(codec: Codec) -> Picture {
         let layer = |width, height, packets, len| Layer {
             width,
             height,
@@ -103,20 +112,22 @@ impl Picture {
             len,
         };
         Picture {
+            codec,
             layers: vec![
                 layer(320, 180, 1, 600),
                 layer(640, 360, 2, 1_000),
                 layer(1_280, 720, 7, 1_200),
             ],
             frames_per_second: 30,
-            temporal: true,
+            temporal: codec.has_temporal_layers(),
             keyframe_factor: 3,
         }
     }
 
     /// A screen of 1920 × 1080 in one encoding, with large keyframes.
-    pub fn screen() -> Picture {
+    pub fn screen(codec: Codec) -> Picture {
         Picture {
+            codec,
             layers: vec![Layer {
                 width: 1_920,
                 height: 1_080,

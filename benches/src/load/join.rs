@@ -155,7 +155,7 @@ impl Joiner<'_> {
                 number,
                 id,
                 Kind::Screen,
-                &Picture::screen(),
+                &Picture::screen(self.plan.camera.codec),
             ));
         }
         json!(sources)
@@ -178,7 +178,7 @@ pub fn sources_of(
         videos.push(video(Kind::Camera, camera.clone()));
     }
     if part.screen {
-        videos.push(video(Kind::Screen, Picture::screen()));
+        videos.push(video(Kind::Screen, Picture::screen(camera.codec)));
     }
     Sources {
         audio: part.talks.then(|| Audio::new(number, start)),

@@ -12,6 +12,7 @@ mod capacity;
 mod channel;
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod codec;
 mod compare;
 mod figures;
 mod flood;
@@ -33,6 +34,7 @@ mod sender;
 mod stamp;
 pub(crate) mod stats;
 mod stream;
+mod structure;
 mod table;
 mod thread;
 

@@ -6,7 +6,7 @@ use causeway_bridge::time::Time;
 use causeway_bridge::wire::extensions::{HeaderBuilder, abs_send_time};
 use causeway_bridge::worker::egress::{ChainHint, Egress};
 
-use super::formats::{ABS_SEND_TIME, AUDIO_LEVEL, OPUS, TRANSPORT_CC};
+use super::formats::{ABS_SEND_TIME, AUDIO_LEVEL, DEPENDENCY, OPUS, TRANSPORT_CC};
 
 /// Largest plain packet.
 const MAX_PLAIN: usize = 1_400;
@@ -30,14 +30,15 @@ impl Outlet {
         }
     }
 
-    /// Seals one RTP packet; `write` writes its payload and returns the length. `level` goes with audio.
+    /// Seals one RTP packet; `write` writes its payload and returns the length. `extra` is the audio level of audio, and the dependency
+    /// descriptor of video, if there is one.
     pub fn rtp(
         &mut self,
         now: Time,
         out: (&mut Egress, Path),
         header: &HeaderBuilder,
         index: u64,
-        level: u8,
+        extra: &[u8],
         write: impl FnOnce(&mut [u8]) -> usize,
     ) {
         let (egress, path) = out;
@@ -46,13 +47,17 @@ impl Outlet {
         };
         let transport = self.transport_sequence.to_be_bytes();
         self.transport_sequence = self.transport_sequence.wrapping_add(1);
-        let (time, level) = (abs_send_time(now), [level]);
-        let last: (u8, &[u8]) = if header.payload_type == OPUS {
-            (AUDIO_LEVEL, &level)
-        } else {
-            (ABS_SEND_TIME, &time)
+        let time = abs_send_time(now);
+        let elements: [(u8, &[u8]); 3] = match header.payload_type {
+            OPUS => [(TRANSPORT_CC, &transport), (AUDIO_LEVEL, extra), (0, &[])],
+            _ => [
+                (TRANSPORT_CC, &transport),
+                (ABS_SEND_TIME, &time),
+                (DEPENDENCY, extra),
+            ],
         };
-        let Some(start) = header.write(slot, &[(TRANSPORT_CC, &transport), last]) else {
+        let count = elements.iter().filter(|(_, data)| !data.is_empty()).count();
+        let Some(start) = header.write(slot, &elements[..count]) else {
             return;
         };
         let len = start + write(&mut slot[start..MAX_PLAIN]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::codec::Codec;
 use super::formats::Picture;
 
 /// A scenario.
@@ -116,7 +117,7 @@ impl Scenario {
             scenario: self,
             meetings: 1,
             parts: Vec::new(),
-            camera: Picture::camera(),
+            camera: Picture::camera(Codec::default()),
             switches: false,
             measures_joins: false,
             sharing: Vec::new(),

@@ -6,12 +6,11 @@ use causeway_bridge::time::Time;
 use causeway_bridge::wire::extensions;
 use causeway_bridge::wire::rtcp::ReportBlock;
 use causeway_bridge::wire::rtp::RtpHeader;
-use causeway_bridge::wire::vp8::Vp8Descriptor;
 
 use super::Map;
 use super::arrivals::Arrivals;
-use super::formats::{self, OPUS, RTX, TRANSPORT_CC, VP8};
-use super::sender::STAMP_AT;
+use super::codec;
+use super::formats::{self, DEPENDENCY, OPUS, TRANSPORT_CC};
 use super::stamp::Stamp;
 use super::stats::Stats;
 use super::stream::{Meaning, Packet, Stream};
@@ -26,6 +25,17 @@ struct Wish {
     /// Number of the client that sends it.
     from: u32,
     encoding: u8,
+}
+
+/// A packet of video, which may have come on another SSRC than its own.
+struct Video<'a> {
+    /// That of the media.
+    payload_type: u8,
+    media: u32,
+    sequence: u16,
+    payload: &'a [u8],
+    dependency: Option<&'a [u8]>,
+    repaired: bool,
 }
 
 /// The receiving side of a client.
@@ -128,18 +138,32 @@ impl Receiver {
         let end = header.payload_end(packet).unwrap_or(0);
         let start = usize::from(header.payload_start);
         let payload = packet.get(start..end).unwrap_or_default();
+        let format = codec::format_of(header.payload_type);
+        let dependency = extensions::elements(header, packet)
+            .find(|(id, _)| *id == DEPENDENCY)
+            .map(|(_, data)| data);
+        let mut video = Video {
+            payload_type: format.map_or(0, |(format, _)| format.payload_type),
+            media: header.ssrc,
+            sequence: header.sequence,
+            payload,
+            dependency,
+            repaired: false,
+        };
         if payload.is_empty() {
             stats.probe_packets += 1;
-            if header.payload_type == VP8 {
+            if let Some((_, false)) = format {
                 // Padding on the media SSRC takes sequence numbers.
-                self.take(now, header, header.ssrc, header.sequence, &[], stats);
+                self.take(now, header, &video, stats);
             }
             return;
         }
-        match header.payload_type {
-            OPUS => self.receive_audio(now, arrived, header, payload, stats),
-            VP8 => {
-                let stamp = self.take(now, header, header.ssrc, header.sequence, payload, stats);
+        match format {
+            None if header.payload_type == OPUS => {
+                self.receive_audio(now, arrived, header, payload, stats);
+            }
+            Some((_, false)) => {
+                let stamp = self.take(now, header, &video, stats);
                 if let Some((stamp, Meaning::New)) = stamp {
                     stats.video_packets += 1;
                     stats.latency.record(arrived - stamp.sent);
@@ -152,7 +176,7 @@ impl Receiver {
                 }
                 self.decode(now, header.ssrc, stats);
             }
-            RTX => {
+            Some((_, true)) => {
                 let media = self.rtx.get(&header.ssrc).copied();
                 let media = media.unwrap_or_else(|| formats::of_rtx(header.ssrc));
                 let Some((original, payload)) = payload.split_first_chunk() else {
@@ -162,8 +186,14 @@ impl Receiver {
                     stats.probe_packets += 1;
                     return;
                 }
-                let original = u16::from_be_bytes(*original);
-                match self.take(now, header, media, original, payload, stats) {
+                video = Video {
+                    media,
+                    sequence: u16::from_be_bytes(*original),
+                    payload,
+                    repaired: true,
+                    ..video
+                };
+                match self.take(now, header, &video, stats) {
                     Some((stamp, Meaning::New)) => {
                         stats.repaired_packets += 1;
                         stats.repaired_latency.record(arrived - stamp.sent);
@@ -172,7 +202,7 @@ impl Receiver {
                     _ => stats.probe_packets += 1,
                 }
             }
-            _ => stats.foreign_packets += 1,
+            None => stats.foreign_packets += 1,
         }
     }
 
@@ -214,19 +244,22 @@ impl Receiver {
         self.note_media(now, stats);
     }
 
-    /// Takes a packet of video, which may have come on another SSRC than its own.
     fn take(
         &mut self,
         now: Time,
         header: &RtpHeader,
-        media: u32,
-        sequence: u16,
-        payload: &[u8],
+        video: &Video<'_>,
         stats: &mut Stats,
     ) -> Option<(Stamp, Meaning)> {
-        let descriptor = Vp8Descriptor::parse(payload);
-        let at = descriptor.map_or(0, |descriptor| descriptor.len() + STAMP_AT);
-        let stamp = payload.get(at..).and_then(Stamp::read);
+        let Video {
+            media,
+            sequence,
+            payload,
+            ..
+        } = *video;
+        let read = codec::read(video.payload_type, payload, video.dependency);
+        let read = read.filter(|_| !payload.is_empty()).unwrap_or_default();
+        let stamp = payload.get(read.stamp_at..).and_then(Stamp::read);
         if stamp.is_none() && !payload.is_empty() {
             stats.foreign_packets += 1;
         }
@@ -235,10 +268,10 @@ impl Receiver {
             sequence,
             timestamp: header.timestamp,
             marker: header.marker && !payload.is_empty(),
-            start: descriptor.is_some_and(|descriptor| descriptor.is_start()),
-            keyframe: descriptor.is_some_and(|descriptor| descriptor.is_keyframe_start()),
+            start: read.start,
+            keyframe: read.keyframe,
             stamp,
-            repaired: header.payload_type == RTX,
+            repaired: video.repaired,
         };
         let meaning = stream.receive(now, &packet, stats);
         stamp.map(|stamp| (stamp, meaning))

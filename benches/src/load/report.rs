@@ -80,6 +80,8 @@ pub struct Settings {
     pub clients: usize,
     /// Conferences.
     pub meetings: u32,
+    /// Codec of cameras and screens.
+    pub codec: String,
     /// SRTP profile.
     pub profile: String,
     /// Whether the bridge rewrites SSRCs.

@@ -1,5 +1,6 @@
 //! Colibri2 over REST, as a focus speaks it (colibri2 spec §2).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use causeway_bridge::transport::secure::Fingerprint;
 use serde_json::{Value, json};
 
 use super::client::Remote;
+use super::codec::FORMATS;
 use super::formats::{
-    self, ABS_SEND_TIME, AUDIO_LEVEL, Kind, OPUS, Picture, RTX, TRANSPORT_CC, VP8,
+    self, ABS_SEND_TIME, AUDIO_LEVEL, DEPENDENCY, Kind, OPUS, Picture, TRANSPORT_CC,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,6 +20,9 @@ const ICE_NAMESPACE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
 const TRANSPORT_CC_URI: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const ABS_SEND_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+
+const DEPENDENCY_URI: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// The control API of a bridge.
 #[derive(Clone)]
@@ -200,9 +205,26 @@ fn read_created(answer: &Value) -> Option<Created> {
 }
 
 fn medias() -> Value {
+    let feedback = json!([
+        {"type": "ccm", "subtype": "fir"}, {"type": "nack"},
+        {"type": "nack", "subtype": "pli"}, {"type": "transport-cc"},
+    ]);
+    let formats = FORMATS.iter().flat_map(|format| {
+        let parameters: BTreeMap<_, _> = format.parameters.iter().copied().collect();
+        let media = json!({
+            "name": format.name, "id": format.payload_type, "clockrate": 90_000,
+            "parameters": parameters, "rtcp-fbs": feedback,
+        });
+        let parameters = json!({"apt": format.payload_type.to_string()});
+        let rtx = json!({
+            "name": "rtx", "id": format.rtx, "clockrate": 90_000, "parameters": parameters,
+        });
+        [media, rtx]
+    });
+    let formats: Vec<_> = formats.collect();
     json!([
         {
-            "type": "audio",
+            "type": "audio", "extmap-allow-mixed": true,
             "payload-types": [{
                 "name": "opus", "id": OPUS, "clockrate": 48_000, "channels": 2,
                 "parameters": {"minptime": "10", "useinbandfec": "1"},
@@ -214,20 +236,12 @@ fn medias() -> Value {
             ],
         },
         {
-            "type": "video",
-            "payload-types": [
-                {
-                    "name": "VP8", "id": VP8, "clockrate": 90_000,
-                    "rtcp-fbs": [
-                        {"type": "ccm", "subtype": "fir"}, {"type": "nack"},
-                        {"type": "nack", "subtype": "pli"}, {"type": "transport-cc"},
-                    ],
-                },
-                {"name": "rtx", "id": RTX, "clockrate": 90_000, "parameters": {"apt": VP8.to_string()}},
-            ],
+            "type": "video", "extmap-allow-mixed": true,
+            "payload-types": formats,
             "rtp-hdrexts": [
                 {"uri": ABS_SEND_TIME_URI, "id": ABS_SEND_TIME},
                 {"uri": TRANSPORT_CC_URI, "id": TRANSPORT_CC},
+                {"uri": DEPENDENCY_URI, "id": DEPENDENCY},
             ],
         },
     ])
@@ -247,7 +261,7 @@ pub fn describe_video(client: u32, endpoint: &str, kind: Kind, picture: &Picture
         Kind::Screen => "desktop",
         _ => "camera",
     };
-    let ssrcs: Vec<u32> = (0..picture.layers.len() as u32)
+    let ssrcs: Vec<u32> = (0..picture.encodings() as u32)
         .map(|encoding| formats::ssrc(client, kind, encoding))
         .collect();
     let source = |ssrc: u32| json!({"ssrc": ssrc, "name": name, "videoType": video_type});
@@ -266,6 +280,7 @@ pub fn describe_video(client: u32, endpoint: &str, kind: Kind, picture: &Picture
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::codec::Codec;
 
     #[test]
     fn the_answer_of_a_bridge_is_read() {
@@ -292,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_camera_has_its_encodings_in_order_and_a_pair_for_each() {
-        let camera = describe_video(3, "abc", Kind::Camera, &Picture::camera());
+        let camera = describe_video(3, "abc", Kind::Camera, &Picture::camera(Codec::Vp8));
         let groups = camera["ssrc-groups"].as_array().expect("groups");
         let first = formats::ssrc(3, Kind::Camera, 0);
         assert_eq!(groups[0]["sources"], json!([first, first + 8]));

@@ -514,6 +514,7 @@ impl Options {
         super::report::Settings {
             clients: plan.parts.len(),
             meetings: plan.meetings,
+            codec: plan.camera.codec.name().to_owned(),
             profile: match self.profiles.first() {
                 Some(Profile::Aes128CmSha1_80) => "AES_CM_128_HMAC_SHA1_80",
                 _ => "AEAD_AES_128_GCM",

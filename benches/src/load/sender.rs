@@ -1,4 +1,4 @@
-//! What a client sends: audio with levels, simulcast VP8, sender reports, retransmissions.
+//! What a client sends: audio with levels, simulcast or layered video, sender reports, retransmissions.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,9 +9,11 @@ use causeway_bridge::wire::extensions::HeaderBuilder;
 use causeway_bridge::wire::rtcp::SenderInfo;
 use causeway_bridge::worker::egress::Egress;
 
-use super::formats::{self, Kind, Layer, OPUS, Picture, RTX, VP8};
+use super::codec::{self, Codec};
+use super::formats::{self, Kind, Layer, OPUS, Picture};
 use super::outlet::Outlet;
 use super::stamp::{self, Stamp};
+use super::structure;
 
 /// Packets that can be sent again.
 const REMEMBERED: usize = 256;
@@ -19,11 +21,8 @@ const REMEMBERED: usize = 256;
 const KEYFRAME_PAUSE: Duration = Duration::from_millis(200);
 const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const AUDIO_PAYLOAD: usize = 80;
-/// VP8 payload descriptor with all identifiers, and the start of the frame.
-const DESCRIPTOR: usize = 6;
-const FRAME_HEADER: usize = 10;
-/// Where the stamp of a video packet is, from the end of the descriptor.
-pub const STAMP_AT: usize = FRAME_HEADER;
+/// A header with two extension elements.
+const HEADER: usize = 24;
 /// Temporal layers of four frames in a row, and whether each begins anew from temporal layer 0 (RFC 7741 §4.2, Y).
 const TEMPORAL: [(u8, bool); 4] = [(0, false), (2, true), (1, true), (2, false)];
 
@@ -33,52 +32,33 @@ struct Recipe {
     index: u64,
     timestamp: u32,
     stamp: Stamp,
-    layer: Layer,
-    picture: u16,
-    tl0: u8,
-    temporal: Option<(u8, bool)>,
-    keyframe: bool,
+    codec: Codec,
+    picture: codec::Picture,
+    /// RTP bytes before SRTP.
+    len: u16,
 }
 
 impl Recipe {
     fn header(&self, ssrc: u32) -> HeaderBuilder {
         HeaderBuilder {
-            marker: self.stamp.part + 1 == self.stamp.parts,
-            payload_type: VP8,
+            // The last packet of the picture.
+            marker: self.picture.end && self.picture.spatial + 1 == self.picture.layers,
+            payload_type: self.codec.format().payload_type,
             sequence: self.index as u16,
             timestamp: self.timestamp,
             ssrc,
         }
     }
 
-    /// RFC 7741 §4.2 and RFC 6386 §9.1. What follows the stamp is whatever was in the buffer.
-    fn write(&self, out: &mut [u8]) -> usize {
-        let start = self.stamp.part == 0;
-        let [picture_high, picture_low] = self.picture.to_be_bytes();
-        let layer = match self.temporal {
-            Some((id, sync)) => id << 6 | u8::from(sync) << 5,
-            None => 0,
-        };
-        out[0] = 0x80 | u8::from(start) << 4;
-        out[1..DESCRIPTOR].copy_from_slice(&[
-            0xe0,
-            0x80 | picture_high,
-            picture_low,
-            self.tl0,
-            layer,
-        ]);
-        let [w0, w1] = self.layer.width.to_le_bytes();
-        let [h0, h1] = self.layer.height.to_le_bytes();
-        let inter = u8::from(!self.keyframe);
-        let header = [inter, 0, 0, 0x9d, 0x01, 0x2a, w0, w1, h0, h1];
-        let front = DESCRIPTOR + FRAME_HEADER;
-        out[DESCRIPTOR..front].copy_from_slice(&header);
+    /// Writes the payload; `dependency` is the length of the descriptor in the header. What follows the stamp is whatever was in
+    /// the buffer.
+    fn write(&self, out: &mut [u8], dependency: usize) -> usize {
+        let front = self.codec.write(&self.picture, out);
         if let Some(place) = out[front..].first_chunk_mut() {
             self.stamp.write(place);
         }
-        // A header with two extension elements takes 24 bytes.
-        usize::from(self.layer.len)
-            .saturating_sub(24)
+        usize::from(self.len)
+            .saturating_sub(HEADER + dependency)
             .max(front + Stamp::LEN)
     }
 }
@@ -87,12 +67,14 @@ impl Recipe {
 #[derive(Debug)]
 struct Encoding {
     ssrc: u32,
+    kind: Kind,
+    codec: Codec,
     /// 0 is the lowest.
     number: u8,
-    /// As in stamps.
-    label: u8,
-    layer: Layer,
-    active: bool,
+    /// One, or spatial layers.
+    layers: Vec<Layer>,
+    /// How many of them are sent.
+    active: usize,
     keyframe_due: bool,
     last_keyframe: Option<Time>,
     next: u64,
@@ -107,13 +89,14 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn new(ssrc: u32, kind: Kind, number: u8, layer: Layer) -> Encoding {
+    fn new(ssrc: u32, kind: Kind, codec: Codec, number: u8, layers: Vec<Layer>) -> Encoding {
         Encoding {
             ssrc,
+            kind,
+            codec,
             number,
-            label: stamp::encoding(kind, number),
-            layer,
-            active: true,
+            active: layers.len(),
+            layers,
             keyframe_due: true,
             last_keyframe: None,
             next: u64::from(ssrc % 1_000),
@@ -128,7 +111,14 @@ impl Encoding {
         }
     }
 
-    /// The packets of the next frame.
+    /// How many layers there are of at most this height: −1 = all, 0 = none. The lowest is never too high.
+    fn fitting(&self, height: i32) -> usize {
+        let fits = |layer: &&Layer| height < 0 || i32::from(layer.height) <= height;
+        let fitting = self.layers.iter().filter(fits).count();
+        fitting.max(usize::from(self.number == 0 && height != 0))
+    }
+
+    /// The packets of the next picture.
     fn frame(&mut self, now: Time, timestamp: u32, client: u32, picture: &Picture) -> Vec<Recipe> {
         let pause = self
             .last_keyframe
@@ -146,32 +136,50 @@ impl Encoding {
         }
         self.since_keyframe += 1;
         self.frame += 1;
-        self.picture = (self.picture + 1) & 0x7fff;
+        let counts_frames = matches!(self.codec, Codec::Av1 | Codec::Av1Svc);
+        if !counts_frames {
+            self.picture = (self.picture + 1) & 0x7fff;
+        }
         let factor = if keyframe { picture.keyframe_factor } else { 1 };
-        let parts = self.layer.packets * factor;
-        (0..parts)
-            .map(|part| {
-                let index = self.next;
-                self.next += 1;
-                Recipe {
-                    index,
+        let layers = &self.layers[..self.active];
+        let sizes = codec::sizes(layers);
+        let mut recipes = Vec::new();
+        for (spatial, layer) in (0..).zip(layers) {
+            if counts_frames {
+                self.picture = self.picture.wrapping_add(1);
+            }
+            let parts = layer.packets * factor;
+            for part in 0..parts {
+                recipes.push(Recipe {
+                    index: self.next,
                     timestamp,
                     stamp: Stamp {
                         sent: now,
                         client,
-                        encoding: self.label,
+                        encoding: stamp::encoding(self.kind, self.number + spatial),
                         frame: self.frame,
                         part,
                         parts,
                     },
-                    layer: self.layer,
-                    picture: self.picture,
-                    tl0: self.tl0,
-                    temporal,
-                    keyframe,
-                }
-            })
-            .collect()
+                    codec: self.codec,
+                    picture: codec::Picture {
+                        start: part == 0,
+                        end: part + 1 == parts,
+                        keyframe,
+                        picture: self.picture,
+                        tl0: self.tl0,
+                        temporal,
+                        spatial,
+                        at: at as u8,
+                        sizes,
+                        layers: layers.len() as u8,
+                    },
+                    len: layer.len,
+                });
+                self.next += 1;
+            }
+        }
+        recipes
     }
 }
 
@@ -193,9 +201,11 @@ pub struct Video {
 impl Video {
     /// A source whose first frame is due at `start`.
     pub fn new(client: u32, kind: Kind, picture: Picture, start: Time, spread: Duration) -> Video {
-        let encodings = picture.layers.iter().zip(0..).map(|(layer, number)| {
+        let each = picture.layers.len() / picture.encodings().max(1);
+        let encodings = picture.layers.chunks(each.max(1)).zip(0..);
+        let encodings = encodings.map(|(layers, number)| {
             let ssrc = formats::ssrc(client, kind, u32::from(number));
-            Encoding::new(ssrc, kind, number, *layer)
+            Encoding::new(ssrc, kind, picture.codec, number, layers.to_vec())
         });
         Video {
             kind,
@@ -226,10 +236,10 @@ impl Video {
     pub fn set_max_height(&mut self, height: i32) {
         let mut begins = false;
         for encoding in &mut self.encodings {
-            let fits = i32::from(encoding.layer.height) <= height || encoding.number == 0;
-            let active = height < 0 || height > 0 && fits;
-            begins |= active && !encoding.active;
-            encoding.active = active;
+            let fitting = encoding.fitting(height);
+            let fewer = fitting > 0 && fitting < encoding.active;
+            begins |= fitting > encoding.active || fewer && encoding.codec.restarts_for_less();
+            encoding.active = fitting;
         }
         if begins {
             self.need_keyframes();
@@ -239,7 +249,10 @@ impl Video {
     /// Sends only encodings of which `wanted` says so.
     pub fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
         for encoding in &mut self.encodings {
-            encoding.active = wanted(encoding.ssrc);
+            encoding.active = match wanted(encoding.ssrc) {
+                true => encoding.layers.len(),
+                false => 0,
+            };
         }
     }
 
@@ -294,9 +307,14 @@ impl Video {
             };
             recipe.stamp.sent = now;
             let header = recipe.header(encoding.ssrc);
+            let mut dependency = [0; structure::MAX];
+            let len = recipe
+                .codec
+                .write_dependency(&recipe.picture, &mut dependency);
             let mut written = 0;
-            outlet.rtp(now, (egress, path), &header, recipe.index, 0, |out| {
-                written = recipe.write(out);
+            let extra = &dependency[..len];
+            outlet.rtp(now, (egress, path), &header, recipe.index, extra, |out| {
+                written = recipe.write(out, len);
                 written
             });
             encoding.packets = encoding.packets.wrapping_add(1);
@@ -317,7 +335,7 @@ impl Video {
         let timestamp = self.timestamp(now);
         let mut due = Vec::new();
         for (number, encoding) in self.encodings.iter_mut().enumerate() {
-            if encoding.active {
+            if encoding.active > 0 {
                 let frame = encoding.frame(now, timestamp, self.client, &self.picture);
                 due.extend(frame.into_iter().map(|recipe| (number, recipe)));
             }
@@ -352,15 +370,20 @@ impl Video {
             let Some(recipe) = known else { continue };
             let index = encoding.next_rtx;
             encoding.next_rtx += 1;
+            let mut dependency = [0; structure::MAX];
+            let len = recipe
+                .codec
+                .write_dependency(&recipe.picture, &mut dependency);
             let header = HeaderBuilder {
-                payload_type: RTX,
+                payload_type: recipe.codec.format().rtx,
                 sequence: index as u16,
                 ssrc: formats::rtx(ssrc),
                 ..recipe.header(ssrc)
             };
-            outlet.rtp(now, (&mut *egress, path), &header, index, 0, |out| {
+            let extra = &dependency[..len];
+            outlet.rtp(now, (&mut *egress, path), &header, index, extra, |out| {
                 out[..2].copy_from_slice(&sequence.to_be_bytes());
-                2 + recipe.write(&mut out[2..])
+                2 + recipe.write(&mut out[2..], len)
             });
             sent += 1;
         }
@@ -370,7 +393,7 @@ impl Video {
     /// What sender reports say of the encodings that are sent.
     pub fn reports(&self, now: Time, ntp: u64) -> impl Iterator<Item = SenderInfo> + '_ {
         let rtp = self.timestamp(now);
-        let active = |encoding: &&Encoding| encoding.active && encoding.packets > 0;
+        let active = |encoding: &&Encoding| encoding.active > 0 && encoding.packets > 0;
         self.encodings
             .iter()
             .filter(active)
@@ -446,7 +469,7 @@ impl Audio {
         };
         // Voice, with levels that move like speech.
         let level = 0x80 | (20 + (index % 10) as u8);
-        outlet.rtp(now, out, &header, index, level, |payload| {
+        outlet.rtp(now, out, &header, index, &[level], |payload| {
             if let Some(place) = payload.first_chunk_mut() {
                 stamp.write(place);
             }
@@ -488,24 +511,27 @@ mod tests {
         frames
     }
 
-    fn camera() -> Video {
+    fn camera(codec: Codec) -> Video {
         let start = Time::from_millis(1_000);
-        Video::new(7, Kind::Camera, Picture::camera(), start, Duration::ZERO)
+        Video::new(
+            7,
+            Kind::Camera,
+            Picture::camera(codec),
+            start,
+            Duration::ZERO,
+        )
     }
 
     #[test]
     fn the_first_frame_of_every_encoding_is_a_keyframe_that_tells_its_size() {
-        let mut video = camera();
+        let mut video = camera(Codec::Vp8);
         let mut buffer = [0; 1_400];
         let first = frames(&mut video, 1).remove(0);
         let starts = first.iter().filter(|recipe| recipe.stamp.part == 0);
         let sizes: Vec<_> = starts
             .map(|recipe| {
-                let len = recipe.write(&mut buffer);
+                let len = recipe.write(&mut buffer, 0);
                 let descriptor = Vp8Descriptor::parse(&buffer[..len]).expect("VP8");
-                assert!(descriptor.is_start() && descriptor.is_keyframe_start());
-                let stamp = Stamp::read(&buffer[descriptor.len() + STAMP_AT..]);
-                assert_eq!(stamp, Some(recipe.stamp));
                 descriptor.size().expect("a keyframe has a size")
             })
             .collect();
@@ -514,13 +540,13 @@ mod tests {
 
     #[test]
     fn constraints_switch_encodings_and_a_new_one_begins_with_a_keyframe() {
-        let mut video = camera();
+        let mut video = camera(Codec::Vp8);
         frames(&mut video, 1);
         video.set_max_height(180);
         let low = frames(&mut video, 1).remove(0);
         assert!(
             low.iter()
-                .all(|recipe| recipe.stamp.encoding == 0 && !recipe.keyframe)
+                .all(|recipe| recipe.stamp.encoding == 0 && !recipe.picture.keyframe)
         );
         video.set_max_height(0);
         assert!(frames(&mut video, 10).iter().all(Vec::is_empty));
@@ -535,21 +561,24 @@ mod tests {
 
     #[test]
     fn temporal_layers_come_in_the_order_0_2_1_2_with_one_tl0_index_for_four() {
-        let mut video = camera();
+        let mut video = camera(Codec::Vp8);
         let frames = frames(&mut video, 8);
         let layers: Vec<_> = frames
             .iter()
-            .map(|frame| frame[0].temporal.map(|(id, _)| id))
+            .map(|frame| frame[0].picture.temporal.map(|(id, _)| id))
             .collect();
         let expected = [0, 2, 1, 2, 0, 2, 1, 2].map(Some);
         assert_eq!(layers, expected);
-        assert_eq!(frames[4][0].tl0, frames[3][0].tl0.wrapping_add(1));
-        assert_eq!(frames[3][0].tl0, frames[0][0].tl0);
+        assert_eq!(
+            frames[4][0].picture.tl0,
+            frames[3][0].picture.tl0.wrapping_add(1)
+        );
+        assert_eq!(frames[3][0].picture.tl0, frames[0][0].picture.tl0);
     }
 
     #[test]
     fn a_keyframe_is_made_in_every_encoding_when_asked_but_not_twice_at_once() {
-        let mut video = camera();
+        let mut video = camera(Codec::Vp8);
         frames(&mut video, 10);
         let ssrc = formats::ssrc(7, Kind::Camera, 0);
         assert!(video.ask_keyframe(ssrc) && !video.ask_keyframe(ssrc + 40));
@@ -558,9 +587,58 @@ mod tests {
             video.ask_keyframe(ssrc);
             video.make_frame(Time::from_millis(1_330 + 33 * at));
             let starts = video.queue.drain(..).map(|(.., recipe)| recipe);
-            let starts = starts.filter(|recipe| recipe.keyframe && recipe.stamp.part == 0);
+            let starts = starts.filter(|recipe| recipe.picture.keyframe && recipe.stamp.part == 0);
             keyframes.extend(starts.map(|recipe| recipe.stamp.encoding));
         }
         assert_eq!(keyframes, [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_written_in_any_codec_is_read_and_pictures_end_with_their_last_layer() {
+        use Codec::{Av1, Av1Svc, H264, Vp8, Vp9, Vp9Svc};
+        for codec in [Vp8, Vp9, Vp9Svc, Av1, Av1Svc, H264] {
+            let mut video = camera(codec);
+            let mut buffer = [0; 1_400];
+            for (number, picture) in frames(&mut video, 6).into_iter().enumerate() {
+                let (mut starts, mut keyframes, mut ends) = (0, 0, 0);
+                for recipe in picture {
+                    let mut dependency = [0; structure::MAX];
+                    let dependency_len = codec.write_dependency(&recipe.picture, &mut dependency);
+                    let len = recipe.write(&mut buffer, dependency_len);
+                    let payload_type = codec.format().payload_type;
+                    let dependency = &dependency[..dependency_len];
+                    let read = codec::read(payload_type, &buffer[..len], Some(dependency));
+                    let read = read.expect("readable");
+                    assert_eq!(Stamp::read(&buffer[read.stamp_at..]), Some(recipe.stamp));
+                    let header = recipe.header(1);
+                    assert_eq!(header.payload_type, payload_type);
+                    starts += usize::from(read.start && recipe.picture.spatial == 0);
+                    keyframes += usize::from(read.keyframe);
+                    ends += usize::from(header.marker);
+                }
+                let encodings = video.encodings.len();
+                assert_eq!(encodings, if codec.is_layered() { 1 } else { 3 });
+                assert_eq!((starts, ends), (encodings, encodings), "{codec:?}");
+                let expected = if number == 0 { encodings } else { 0 };
+                assert_eq!(keyframes, expected, "{codec:?} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn constraints_take_spatial_layers_away() {
+        let mut video = camera(Codec::Av1Svc);
+        let top = |video: &mut Video| {
+            let frame = frames(video, 1).remove(0);
+            let last = frame.last().expect("a packet");
+            (last.stamp.encoding, last.picture.layers)
+        };
+        assert_eq!(top(&mut video), (2, 3));
+        video.set_max_height(360);
+        assert_eq!(top(&mut video), (1, 2));
+        video.set_max_height(90);
+        assert_eq!(top(&mut video), (0, 1));
+        video.set_max_height(0);
+        assert!(frames(&mut video, 1)[0].is_empty());
     }
 }
