@@ -142,6 +142,7 @@ impl World {
             let part = Part {
                 meeting: 0,
                 talks: role.talks,
+                muted: false,
                 camera: role.camera,
                 screen: false,
                 joins_at: Duration::ZERO,
@@ -413,6 +414,7 @@ impl World {
             client, up, stats, ..
         } = &mut self.people[person];
         let mut context = Context {
+            delays: Default::default(),
             now: self.now,
             clock: &self.clock,
             egress: &mut self.egress,

@@ -1,4 +1,5 @@
-//! The bridge channel of every client, over websockets (bridge-channel spec §3).
+//! The bridge channel of every client: what is said, and websockets to say it (bridge-channel spec §3). Data channels are part of
+//! [`super::client`].
 
 use std::collections::HashMap;
 use std::io;
@@ -14,6 +15,18 @@ use tokio_tungstenite::tungstenite::Message;
 use super::formats::Kind;
 use super::thread::{Handle, Notice, Order};
 
+/// How clients talk with the bridge.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, clap::ValueEnum)]
+pub enum Channel {
+    /// A websocket for each
+    #[default]
+    Websocket,
+    /// An SCTP data channel for each, as browsers do today
+    Sctp,
+    /// Not at all
+    None,
+}
+
 /// What a client wants to receive.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wants {
@@ -26,7 +39,8 @@ pub struct Wants {
 }
 
 impl Wants {
-    fn message(&self) -> String {
+    /// As a message of the bridge channel.
+    pub fn message(&self) -> String {
         let mut message = json!({
             "colibriClass": "ReceiverVideoConstraints",
             "lastN": self.last_n,
@@ -93,6 +107,11 @@ impl Channels {
         }
     }
 
+    /// Closes the channel of a client.
+    pub fn close_one(&mut self, number: u32) {
+        self.outgoing.remove(&number);
+    }
+
     /// Channels that were opened, and that broke.
     pub fn counts(&self) -> (usize, usize) {
         let get = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
@@ -148,7 +167,7 @@ fn hear(number: u32, text: &str, to: &Handle) {
 }
 
 /// What a message means for the media.
-fn notices(text: &str) -> Vec<Notice> {
+pub fn notices(text: &str) -> Vec<Notice> {
     let Ok(message) = serde_json::from_str::<Value>(text) else {
         return Vec::new();
     };

@@ -8,6 +8,7 @@ use causeway_bridge::srtp::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::capacity::{self, Bounds, Verdict};
+use super::channel::Channel;
 use super::codec::Codec;
 use super::compare;
 use super::figures;
@@ -16,6 +17,7 @@ use super::floor;
 use super::floor_run;
 use super::formats::Picture;
 use super::html;
+use super::line::LineConfig;
 use super::plan::{Plan, Scale, Scenario};
 use super::process::{self, Daemon, DaemonOptions};
 use super::report::{FORMAT, Floor, Report};
@@ -185,9 +187,21 @@ struct LoadArguments {
     /// Clients take rewritten SSRCs
     #[arg(long)]
     ssrc_rewriting: bool,
-    /// Open no bridge channels
-    #[arg(long)]
-    no_channel: bool,
+    /// What bridge channels run over
+    #[arg(long, value_enum, default_value = "websocket")]
+    channel: Channel,
+    /// Percent of the datagrams that lines of clients lose, each way
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    loss: f64,
+    /// ms that lines of clients take, each way
+    #[arg(long, default_value_t = 0.0, value_name = "MS")]
+    delay: f64,
+    /// Participants speak in turn, each so many seconds, and all see the speaker on stage (meetings, large)
+    #[arg(long, value_name = "SECONDS")]
+    turns: Option<f64>,
+    /// So many participants leave and join again per second
+    #[arg(long, value_name = "PER SECOND")]
+    churn: Option<f64>,
     /// Spread the packets of a frame over so many ms, as paced senders do
     #[arg(long, default_value_t = 0.0)]
     spread: f64,
@@ -279,6 +293,11 @@ impl RunArguments {
     }
 }
 
+/// A time that a person gave, within reason.
+fn seconds(time: f64) -> Duration {
+    Duration::from_secs_f64(time.clamp(0.001, 86_400.0))
+}
+
 /// Runs a scenario once.
 fn once(arguments: &RunArguments) -> Result<Report, String> {
     let (_, outcome) = arguments.measure(&arguments.plan())?;
@@ -360,7 +379,11 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 codec: row.codec,
                 srtp: if row.aes_cm { Srtp::Cm } else { Srtp::Gcm },
                 ssrc_rewriting: false,
-                no_channel: false,
+                channel: row.channel,
+                loss: row.loss,
+                delay: row.delay,
+                turns: row.turns,
+                churn: row.churn,
                 spread: 0.0,
                 gro: false,
                 flood: row.flood.map(Flood::new),
@@ -490,10 +513,15 @@ impl LoadArguments {
     }
 
     fn plan(&self, scenario: Scenario, scale: &Scale) -> Plan {
-        Plan {
+        let mut plan = Plan {
             camera: Picture::camera(self.codec),
+            churn: self.churn.map(|rate| seconds(1.0 / rate.max(1e-3))),
             ..scenario.plan(scale)
+        };
+        if let Some(turn) = self.turns {
+            plan.take_turns(seconds(turn));
         }
+        plan
     }
 
     fn options(&self, output: &OutputArguments, scenario: Scenario, target: &Target) -> Options {
@@ -502,7 +530,11 @@ impl LoadArguments {
             pid: target.pid,
             name: target.name.clone(),
             web_socket: target.websocket.clone(),
-            channels: !self.no_channel,
+            channel: self.channel,
+            line: LineConfig {
+                loss: self.loss.clamp(0.0, 100.0) / 100.0,
+                delay: Duration::from_secs_f64(self.delay.clamp(0.0, 10_000.0) / 1e3),
+            },
             seconds: Duration::from_secs(self.seconds.unwrap_or(scenario.seconds())),
             warmup: Duration::from_secs(self.warmup),
             threads: usize::from(self.threads),

@@ -12,7 +12,7 @@ use causeway_bridge::srtp::{KeyingMaterial, Profile};
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::ice::{Credentials, IceEvent, IceTransport};
 use causeway_bridge::transport::secure::{
-    Association, AssociationConfig, AssociationEvent, Certificate, Fingerprint, Setup,
+    Association, AssociationConfig, AssociationEvent, Certificate, Fingerprint, SctpRole, Setup,
 };
 use causeway_bridge::wire::demux::{Class, classify};
 use causeway_bridge::wire::rtcp::{self, Compound, Element};
@@ -62,6 +62,8 @@ pub struct Local {
     pub random: Random,
     /// When its first request was sent.
     pub joining_since: Time,
+    /// Its bridge channel is a data channel.
+    pub sctp: bool,
 }
 
 /// Ticks of different clients are spread.
@@ -75,6 +77,8 @@ pub struct Context<'a> {
     pub clock: &'a Clock,
     pub egress: &'a mut Egress,
     pub stats: &'a mut Stats,
+    /// Time that lines of clients add on purpose: up, and both ways.
+    pub delays: (Duration, Duration),
 }
 
 /// The way to the other side.
@@ -110,6 +114,10 @@ pub struct Client {
     pub number: u32,
     link: Link,
     association: Option<Box<Association>>,
+    sctp: bool,
+    /// What is to be said when the data channel is open, and what was heard on it.
+    unsaid: Vec<String>,
+    heard: Vec<String>,
     outlet: Option<Outlet>,
     inbounds: Inbounds,
     pub sources: Sources,
@@ -159,7 +167,7 @@ impl Client {
             certificate: local.certificate,
             profiles: local.profiles,
             accept_sha1: false,
-            sctp: None,
+            sctp: local.sctp.then_some(SctpRole::Client),
             base: clock.zero(),
         };
         let mut association = Association::new(config, local.random.fork());
@@ -167,6 +175,7 @@ impl Client {
         let phase = phase(&mut local.random);
         Client {
             association: Some(Box::new(association)),
+            sctp: local.sctp,
             ..Client::with(
                 local.number,
                 Link::Ice(Box::new(ice)),
@@ -219,6 +228,9 @@ impl Client {
             number,
             link,
             association: None,
+            sctp: false,
+            unsaid: Vec::new(),
+            heard: Vec::new(),
             outlet: None,
             inbounds: Inbounds::default(),
             sources,
@@ -467,7 +479,11 @@ impl Client {
         let stats = &mut *context.stats;
         stats.received_packets += 1;
         stats.received_bytes += datagram.len() as u64;
-        stats.receive_lag.record(context.now - arrived);
+        stats
+            .receive_lag
+            .record((context.now - arrived).saturating_sub(context.delays.1));
+        // What the lines of both clients add is not the bridge's.
+        let arrived = arrived - context.delays.0;
         let out = &mut self.scratch[..];
         match self.inbounds.open(datagram, out) {
             Some((header, len)) => {
@@ -554,20 +570,53 @@ impl Client {
                     .push(path, &datagram, &mut ChainHint::default());
             }
         }
-        let mut keys = None;
+        let (mut keys, mut opened) = (None, false);
         while let Some(event) = association.poll_event() {
             match event {
                 AssociationEvent::Connected(material) => keys = Some(material),
                 AssociationEvent::Failed(_) => self.failed = true,
-                _ => {}
+                AssociationEvent::ChannelOpen => {
+                    context.stats.channels_open += 1;
+                    opened = true;
+                }
+                AssociationEvent::Message(text) => self.heard.push(text),
+                AssociationEvent::ChannelClosed => context.stats.channels_lost += 1,
             }
         }
         if let Some(keys) = keys {
             self.use_keys(keys);
             context.stats.connect.record(now - self.joining_since);
-            // The last flight was the bridge's: nothing can be asked of us any more.
-            self.association = None;
+            if !self.sctp {
+                // The last flight was the bridge's: nothing can be asked of us any more.
+                self.association = None;
+            }
         }
+        if opened {
+            for text in std::mem::take(&mut self.unsaid) {
+                self.say(context, text);
+            }
+        }
+    }
+
+    /// Says something on the data channel, as soon as that is open.
+    pub fn say(&mut self, context: &mut Context<'_>, text: String) {
+        let Some(association) = &mut self.association else {
+            return;
+        };
+        if !association.has_channel() {
+            self.unsaid.push(text);
+            return;
+        }
+        // A bridge that does not read any more is a broken channel.
+        if association.send_text(context.now, &text).is_err() {
+            context.stats.channels_lost += 1;
+        }
+        self.transmit(context);
+    }
+
+    /// What was heard on the data channel since the last call.
+    pub fn take_heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.heard)
     }
 
     fn use_keys(&mut self, keys: KeyingMaterial) {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use super::channel::Channel;
 use super::codec::Codec;
 use super::flood::Kind;
 use super::plan::Scenario;
@@ -25,6 +26,14 @@ pub struct Row {
     pub workers: Option<u16>,
     pub aes_cm: bool,
     pub codec: Codec,
+    pub channel: Channel,
+    /// Percent lost and ms taken by the lines of clients, each way.
+    pub loss: f64,
+    pub delay: f64,
+    /// Seconds that each speaks.
+    pub turns: Option<f64>,
+    /// Participants per second that leave and come back.
+    pub churn: Option<f64>,
     pub flood: Option<Kind>,
     /// Also measure the floor.
     pub floor: bool,
@@ -39,6 +48,11 @@ const fn row(what: &'static str, scenario: Scenario) -> Row {
         workers: None,
         aes_cm: false,
         codec: Codec::Vp8,
+        channel: Channel::Websocket,
+        loss: 0.0,
+        delay: 0.0,
+        turns: None,
+        churn: None,
         flood: None,
         floor: true,
     }

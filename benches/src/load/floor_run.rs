@@ -96,7 +96,7 @@ pub fn run(
         .ok_or("the floor does not say where it is")?;
 
     let clock = Clock::new();
-    let threads = Threads::start(clock, options.threads, options.gro)?;
+    let threads = Threads::start(clock, options.threads, options.gro, options.line)?;
     let mut meter = Meter::new(clock, Some(process.pid()), options.progress);
     meter.begin();
     let mut random = Random::from_os();

@@ -11,9 +11,10 @@ use causeway_bridge::random::Random;
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::ice::Credentials;
 use causeway_bridge::transport::secure::Certificate;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use serde_json::{Value, json};
 
+use super::channel::Channel;
 use super::client::{Client, Local, Sources};
 use super::clock::Clock;
 use super::flood::Victim;
@@ -67,14 +68,20 @@ impl Joiner<'_> {
         }
     }
 
-    fn join(&self, number: u32, part: &Part) -> Result<Joined, String> {
+    /// Lets one client in.
+    pub fn join(&self, number: u32, part: &Part) -> Result<Joined, String> {
         let text = |error: rest::RestError| error.0;
         let since = self.clock.now();
-        let meeting = format!("{}-{}", self.run, part.meeting);
+        let meeting = self.meeting(part);
         let id = formats::endpoint_id(number);
         let created = self
             .focus
-            .create_endpoint(&meeting, &id, self.options.rewriting)
+            .create_endpoint(
+                &meeting,
+                &id,
+                self.options.rewriting,
+                self.options.channel == Channel::Sctp,
+            )
             .map_err(text)?;
         let mut random = Random::from_os();
         let credentials = Credentials::generate(&mut random, "", WorkerId(0));
@@ -116,6 +123,7 @@ impl Joiner<'_> {
                 address: local,
                 random: random.fork(),
                 joining_since: since,
+                sctp: self.options.channel == Channel::Sctp,
             },
             remote,
             sources_of(
@@ -135,6 +143,28 @@ impl Joiner<'_> {
             bridge: address,
             victim,
         })
+    }
+
+    fn meeting(&self, part: &Part) -> String {
+        format!("{}-{}", self.run, part.meeting)
+    }
+
+    /// Lets clients leave and join again, as their numbers come.
+    pub fn replace(&self, numbers: &Receiver<u32>, results: &Sender<Result<Joined, String>>) {
+        for number in numbers {
+            let Some(part) = self.plan.parts.get(number as usize) else {
+                continue;
+            };
+            let left = self
+                .focus
+                .expire_endpoint(&self.meeting(part), &formats::endpoint_id(number));
+            let joined = left
+                .map_err(|error| error.0)
+                .and_then(|()| self.join(number, part));
+            if results.send(joined).is_err() {
+                return;
+            }
+        }
     }
 
     fn describe(&self, number: u32, part: &Part, id: &str) -> Value {
@@ -181,7 +211,7 @@ pub fn sources_of(
         videos.push(video(Kind::Screen, Picture::screen(camera.codec)));
     }
     Sources {
-        audio: part.talks.then(|| Audio::new(number, start)),
+        audio: part.talks.then(|| Audio::new(number, start, part.muted)),
         videos,
     }
 }

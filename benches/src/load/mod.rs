@@ -9,6 +9,7 @@
 
 mod arrivals;
 mod capacity;
+mod changes;
 mod channel;
 pub(crate) mod client;
 pub(crate) mod clock;
@@ -22,6 +23,7 @@ pub(crate) mod formats;
 mod html;
 mod inbounds;
 pub(crate) mod join;
+mod line;
 mod meter;
 mod outlet;
 pub(crate) mod plan;

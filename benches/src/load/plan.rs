@@ -1,5 +1,6 @@
 //! Who meets whom, sends what and wants what: the scenarios.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::codec::Codec;
@@ -46,7 +47,10 @@ impl Scale {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Part {
     pub meeting: u32,
+    /// Has a microphone.
     pub talks: bool,
+    /// It is off at first.
+    pub muted: bool,
     pub camera: bool,
     /// Has a screen that it may share.
     pub screen: bool,
@@ -78,7 +82,35 @@ pub struct Plan {
     pub measures_joins: bool,
     /// Participants that share their screens during the measurement, one after the other.
     pub sharing: Vec<u32>,
+    /// How long each speaks: one in each meeting at a time, in turn. See [`Plan::take_turns`].
+    pub turns: Option<Duration>,
+    /// How often somebody leaves and joins again.
+    pub churn: Option<Duration>,
 }
+
+impl Plan {
+    /// Everybody has a microphone, but only one in each meeting speaks; the others are muted, and see the speaker on stage.
+    pub fn take_turns(&mut self, every: Duration) {
+        let mut speakers: BTreeMap<u32, u32> = BTreeMap::new();
+        for (number, part) in (0..).zip(&self.parts) {
+            speakers.entry(part.meeting).or_insert(number);
+        }
+        for (number, part) in (0..).zip(&mut self.parts) {
+            let speaker = speakers[&part.meeting];
+            part.talks = true;
+            part.muted = number != speaker;
+            if part.camera && part.wanted.last_n != 0 {
+                part.wanted.stage = Some((speaker, STAGE_HEIGHT)).filter(|_| part.muted);
+            }
+        }
+        self.turns = Some(every);
+        // Who is on stage is the speaker now, not what a switch asks for.
+        self.switches = false;
+    }
+}
+
+/// Height that is wanted of the speaker.
+const STAGE_HEIGHT: i32 = 720;
 
 /// Joins per second where joining is not what is measured.
 const CALM_JOINS: u32 = 100;
@@ -121,10 +153,13 @@ impl Scenario {
             switches: false,
             measures_joins: false,
             sharing: Vec::new(),
+            turns: None,
+            churn: None,
         };
         let part = |meeting, talks, camera, wanted| Part {
             meeting,
             talks,
+            muted: false,
             camera,
             screen: false,
             joins_at: Duration::ZERO,

@@ -84,6 +84,16 @@ pub struct Settings {
     pub codec: String,
     /// SRTP profile.
     pub profile: String,
+    /// What bridge channels ran over.
+    pub channel: String,
+    /// Datagrams that lines of clients lost on purpose, each way.
+    pub loss_percent: f64,
+    /// Time that lines of clients took on purpose, each way.
+    pub delay_ms: f64,
+    /// How long each spoke, if participants took turns.
+    pub turn_seconds: Option<f64>,
+    /// Participants that left and joined again per second.
+    pub replaced_per_second: Option<f64>,
     /// Whether the bridge rewrites SSRCs.
     pub rewriting: bool,
     /// Whether the kernel merged what clients received.
@@ -116,6 +126,10 @@ pub struct Joining {
     pub first_media: Spread,
     /// From the first request until the first complete frame.
     pub first_frame: Spread,
+    /// Clients that left during the measurement and were back.
+    pub replaced: usize,
+    /// Clients that left and could not come back.
+    pub replacements_failed: usize,
     /// Bridge channels that were opened.
     pub channels: usize,
     /// Bridge channels that broke.

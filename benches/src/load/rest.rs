@@ -122,10 +122,15 @@ impl Focus {
         meeting: &str,
         id: &str,
         rewriting: bool,
+        sctp: bool,
     ) -> Result<Created, RestError> {
         let mut capabilities = vec!["source-names"];
         if rewriting {
             capabilities.push("ssrc-rewriting");
+        }
+        let mut transport = json!({"ice-controlling": true});
+        if sctp {
+            transport["sctp"] = json!({});
         }
         let answer = self.endpoint(
             meeting,
@@ -134,10 +139,16 @@ impl Focus {
                 "create": true,
                 "capabilities": capabilities,
                 "medias": medias(),
-                "transport": {"ice-controlling": true},
+                "transport": transport,
             }),
         )?;
         read_created(&answer).ok_or_else(|| RestError(format!("no transport in {answer}")))
+    }
+
+    /// Lets an endpoint go.
+    pub fn expire_endpoint(&self, meeting: &str, id: &str) -> Result<(), RestError> {
+        self.endpoint(meeting, json!({"id": id, "expire": true}))
+            .map(|_| ())
     }
 
     /// Tells the bridge about the client's side.

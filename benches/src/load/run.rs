@@ -9,14 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::Profile;
+use causeway_bridge::time::Time;
 use causeway_bridge::transport::secure::Certificate;
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::channel::{Channels, Wants};
+use super::changes::{Change, Changes};
+use super::channel::{Channel, Channels, Wants};
 use super::clock::Clock;
 use super::flood::{self, Flood};
 use super::formats::{self, Kind};
 use super::join::{Joined, Joiner};
+use super::line::LineConfig;
 use super::meter::{Meter, Window};
 use super::plan::Plan;
 use super::process::dropped;
@@ -44,8 +47,10 @@ pub struct Options {
     pub name: String,
     /// `ws://HOST:PORT` instead of what the bridge advertises.
     pub web_socket: Option<String>,
-    /// Open bridge channels.
-    pub channels: bool,
+    /// Bridge channels of clients.
+    pub channel: Channel,
+    /// What the lines of clients do to what they send and receive.
+    pub line: LineConfig,
     /// Length of the measurement.
     pub seconds: Duration,
     /// Time before it in which everybody is connected.
@@ -73,7 +78,8 @@ impl Default for Options {
             pid: None,
             name: "bridge".to_owned(),
             web_socket: None,
-            channels: true,
+            channel: Channel::Websocket,
+            line: LineConfig::default(),
             seconds: Duration::from_secs(20),
             warmup: Duration::from_secs(5),
             threads: 1,
@@ -103,20 +109,26 @@ pub struct Threads {
 }
 
 impl Threads {
-    pub fn start(clock: Clock, media: usize, gro: bool) -> Result<Threads, String> {
+    pub fn start(
+        clock: Clock,
+        media: usize,
+        gro: bool,
+        line: LineConfig,
+    ) -> Result<Threads, String> {
         let (sender, events) = unbounded();
         let (mut handles, mut running) = (Vec::new(), Vec::new());
         let text = |error: std::io::Error| format!("can not start a thread: {error}");
         for number in 0..media.max(1) {
             let name = format!("load-media-{number}");
             let (handle, thread) =
-                thread::start(&name, Role::Media, clock, sender.clone(), gro).map_err(text)?;
+                thread::start(&name, Role::Media, clock, sender.clone(), gro, line)
+                    .map_err(text)?;
             handles.push(handle);
             running.push(thread);
         }
         let role = Role::Connector(handles.clone());
         let (connector, thread) =
-            thread::start("load-connect", role, clock, sender, gro).map_err(text)?;
+            thread::start("load-connect", role, clock, sender, gro, line).map_err(text)?;
         running.push(thread);
         Ok(Threads {
             handles,
@@ -171,9 +183,15 @@ pub fn run(options: &Options, plan: &Plan) -> Result<Outcome, String> {
         ));
     }
     let clock = Clock::new();
-    let threads = Threads::start(clock, options.threads, options.gro)?;
+    let threads = Threads::start(clock, options.threads, options.gro, options.line)?;
     let channels = Channels::new().map_err(|error| format!("no threads for channels: {error}"))?;
+    let certificate = Certificate::generate(SystemTime::now());
     let mut session = Session {
+        certificate: Arc::new(certificate.map_err(|error| error.to_string())?),
+        joining: Joining::default(),
+        urls: Urls::new(),
+        answered: 0,
+        heard: clock.now(),
         options,
         plan,
         clock,
@@ -207,6 +225,12 @@ struct Session<'a> {
     flood: Option<flood::Running>,
     /// Part of all meeting ids.
     run: String,
+    certificate: Arc<Certificate>,
+    joining: Joining,
+    urls: Urls,
+    /// Answers to requests to join, and when the last thing happened.
+    answered: usize,
+    heard: Time,
 }
 
 impl Session<'_> {
@@ -219,32 +243,35 @@ impl Session<'_> {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let before = self.meter.usage();
-        let (joining, early) = self.join(focus)?;
+        let early = self.join(focus)?;
         let after_joining = self.meter.usage();
         let mut window = early;
         if self.plan.measures_joins {
             (window.generator_drops, window.bridge_drops) = self.drops();
         } else {
             self.pause(self.options.warmup);
-            window = self.measure();
+            window = self.measure(focus);
         }
         let flooded = self.flood.take().map(flood::Running::stop);
         let routes = self.threads.routes();
-        let (down_missed, up_missed) = match self.plan.switches && self.options.channels {
-            true => (self.switch(0), self.switch(2)),
-            false => (0, 0),
-        };
+        let (down_missed, up_missed) =
+            match self.plan.switches && self.options.channel != Channel::None {
+                true => (self.switch(0), self.switch(2)),
+                false => (0, 0),
+            };
         let total = self.meter.total();
         let mut report = window.report(&self.options.name, self.plan.parts.len());
         report.scenario = self.plan.scenario.name().to_owned();
         report.started = started.as_secs();
         report.settings = self.options.settings(self.plan);
         report.settings.flood_per_second = flooded;
-        report.joining = joining;
+        report.joining = std::mem::take(&mut self.joining);
         report.joining.connect = (&total.connect).into();
         report.joining.first_media = (&total.first_media).into();
         report.joining.first_frame = (&total.first_frame).into();
-        (report.joining.channels, report.joining.channels_lost) = self.channels.counts();
+        let (opened, lost) = self.channels.counts();
+        report.joining.channels = opened + total.channels_open as usize;
+        report.joining.channels_lost = lost + total.channels_lost as usize;
         if report.joining.first_error.is_none() {
             report.joining.first_error = self.channels.first_error();
         }
@@ -264,107 +291,121 @@ impl Session<'_> {
         Ok(Outcome { report, routes })
     }
 
-    /// Lets everybody in. Also returns what was measured meanwhile.
-    fn join(&mut self, focus: &Focus) -> Result<(Joining, Window), String> {
+    fn joiner<'b>(&self, focus: &'b Focus, next: &'b AtomicUsize) -> Joiner<'b>
+    where
+        Self: 'b,
+    {
+        Joiner {
+            options: self.options,
+            plan: self.plan,
+            clock: self.clock,
+            begin: self.clock.now(),
+            focus,
+            run: self.run.clone(),
+            certificate: Arc::clone(&self.certificate),
+            connector: self.threads.connector.clone(),
+            next,
+        }
+    }
+
+    /// Lets everybody in. Returns what was measured meanwhile.
+    fn join(&mut self, focus: &Focus) -> Result<Window, String> {
         for meeting in 0..self.plan.meetings {
             let created = focus.create_conference(&self.meeting(meeting));
             created.map_err(|error| format!("the bridge refuses a conference: {error}"))?;
         }
-        let certificate = Certificate::generate(SystemTime::now());
-        let certificate = Arc::new(certificate.map_err(|error| error.to_string())?);
-        let begin = self.clock.now();
         self.meter.begin();
         let next = AtomicUsize::new(0);
         let (sender, joined) = unbounded();
-        let joiner = Joiner {
-            options: self.options,
-            plan: self.plan,
-            clock: self.clock,
-            begin,
-            focus,
-            run: self.run.clone(),
-            certificate,
-            connector: self.threads.connector.clone(),
-            next: &next,
-        };
+        let joiner = self.joiner(focus, &next);
+        let begin = joiner.begin;
         let count = self.plan.parts.len();
-        let mut joining = Joining::default();
+        let least = match self.plan.measures_joins {
+            true => self.options.seconds,
+            false => Duration::ZERO,
+        };
         let window = std::thread::scope(|scope| {
             for _ in 0..FOCUS_THREADS.min(count) {
                 let (joiner, sender) = (&joiner, sender.clone());
                 scope.spawn(move || joiner.run(&sender));
             }
             drop(sender);
-            let mut urls = Urls::new();
-            let mut last = self.clock.now();
-            let mut answered = 0;
+            self.heard = self.clock.now();
             let window = self.meter.open();
-            let least = match self.plan.measures_joins {
-                true => self.options.seconds,
-                false => Duration::ZERO,
-            };
-            while joining.connected + joining.failed < count || self.clock.now() - begin < least {
-                while let Ok(result) = joined.try_recv() {
-                    last = self.clock.now();
-                    answered += 1;
-                    self.note(result, &mut joining, &mut urls);
-                }
-                let tick = Duration::from_millis(20);
-                let mut event = self.threads.events.recv_timeout(tick).ok();
-                while let Some(happened) = event {
-                    match happened {
-                        Event::Connected(number) => {
-                            joining.connected += 1;
-                            last = self.clock.now();
-                            // Its answer came before it could connect.
-                            while let Ok(result) = joined.try_recv() {
-                                answered += 1;
-                                self.note(result, &mut joining, &mut urls);
-                            }
-                            if let Some(Some(url)) = urls.remove(&number) {
-                                self.open_channel(number, &url);
-                            }
-                        }
-                        Event::Failed(_) => {
-                            joining.failed += 1;
-                            joining
-                                .first_error
-                                .get_or_insert("ICE or DTLS failed".to_owned());
-                        }
-                    }
-                    event = self.threads.events.try_recv().ok();
-                }
-                self.meter.connected = joining.connected as u32;
+            while self.joining.connected + self.joining.failed < count
+                || self.clock.now() - begin < least
+            {
+                self.let_in(&joined, Duration::from_millis(20));
+                self.meter.connected = self.joining.connected as u32;
                 self.meter.tick(&self.threads, self.plan.measures_joins);
-                let quiet = self.clock.now() - last;
-                if quiet > CONNECT_TIMEOUT && (answered == count || quiet > 2 * CONNECT_TIMEOUT) {
-                    joining.failed = count - joining.connected;
-                    joining
-                        .first_error
-                        .get_or_insert("no connection in time".to_owned());
+                let quiet = self.clock.now() - self.heard;
+                let answered = self.answered == count;
+                if quiet > CONNECT_TIMEOUT && (answered || quiet > 2 * CONNECT_TIMEOUT) {
+                    self.joining.failed = count - self.joining.connected;
+                    self.fails("no connection in time");
                     break;
                 }
             }
             self.meter
                 .close(window, &self.threads, self.plan.measures_joins)
         });
-        match joining.connected {
+        match self.joining.connected {
             0 => Err(format!(
                 "nobody could connect: {}",
-                joining.first_error.unwrap_or_default()
+                self.joining.first_error.take().unwrap_or_default()
             )),
-            _ => Ok((joining, window)),
+            _ => Ok(window),
+        }
+    }
+
+    fn fails(&mut self, why: &str) {
+        self.joining
+            .first_error
+            .get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Takes answers to requests, and clients that connected or failed; waits for the first of these.
+    fn let_in(&mut self, joined: &Receiver<Result<Joined, String>>, wait: Duration) {
+        self.note_answers(joined);
+        let mut event = self.threads.events.recv_timeout(wait).ok();
+        while let Some(happened) = event {
+            self.heard = self.clock.now();
+            match happened {
+                Event::Connected(number) => {
+                    self.joining.connected += 1;
+                    // Its answer came before it could connect.
+                    self.note_answers(joined);
+                    if let Some(url) = self.urls.remove(&number) {
+                        self.open_channel(number, url.as_deref());
+                    }
+                }
+                Event::Failed(_) => {
+                    self.joining.failed += 1;
+                    self.fails("ICE or DTLS failed");
+                }
+            }
+            event = self.threads.events.try_recv().ok();
+        }
+    }
+
+    fn note_answers(&mut self, joined: &Receiver<Result<Joined, String>>) {
+        while let Ok(result) = joined.try_recv() {
+            self.heard = self.clock.now();
+            self.answered += 1;
+            self.note(result);
         }
     }
 
     /// Takes the answer to a client's requests.
-    fn note(&mut self, result: Result<Joined, String>, joining: &mut Joining, urls: &mut Urls) {
+    fn note(&mut self, result: Result<Joined, String>) {
         match result {
             Ok(joined) => {
-                urls.insert(joined.number, joined.web_socket);
+                self.urls.insert(joined.number, joined.web_socket);
                 self.sockets.push(joined.address);
                 self.bridge_ports.insert(joined.bridge.port());
-                if let (Some(flood), Some(victim)) = (self.options.flood, joined.victim) {
+                if self.flood.is_none()
+                    && let (Some(flood), Some(victim)) = (self.options.flood, joined.victim)
+                {
                     match flood.start(victim) {
                         Ok(running) => self.flood = Some(running),
                         Err(error) => eprintln!("causeway-load: no flood: {error}"),
@@ -372,24 +413,38 @@ impl Session<'_> {
                 }
             }
             Err(error) => {
-                joining.failed += 1;
-                joining.first_error.get_or_insert(error);
+                self.joining.failed += 1;
+                self.fails(&error);
             }
         }
     }
 
-    fn open_channel(&mut self, number: u32, url: &str) {
-        if !self.options.channels {
-            return;
+    /// Opens the bridge channel of a client that is connected; data channels open by themselves.
+    fn open_channel(&mut self, number: u32, url: Option<&str>) {
+        if let (Channel::Websocket, Some(url)) = (self.options.channel, url) {
+            let url = match (&self.options.web_socket, url.find("/colibri")) {
+                (Some(base), Some(path)) => {
+                    format!("{}{}", base.trim_end_matches('/'), &url[path..])
+                }
+                _ => url.to_owned(),
+            };
+            self.channels
+                .open(number, url, self.threads.of(number).clone());
         }
-        let url = match (&self.options.web_socket, url.find("/colibri")) {
-            (Some(base), Some(path)) => format!("{}{}", base.trim_end_matches('/'), &url[path..]),
-            _ => url.to_owned(),
-        };
-        self.channels
-            .open(number, url, self.threads.of(number).clone());
         let wanted = self.wants(number, None);
-        self.channels.want(number, &wanted);
+        self.want(number, &wanted);
+    }
+
+    /// Tells the bridge what a client wants.
+    fn want(&self, number: u32, wants: &Wants) {
+        match self.options.channel {
+            Channel::Websocket => self.channels.want(number, wants),
+            Channel::Sctp => self
+                .threads
+                .of(number)
+                .give(Order::Say(number, wants.message())),
+            Channel::None => {}
+        }
     }
 
     /// What a participant wants, with another height on stage if one is given.
@@ -415,44 +470,91 @@ impl Session<'_> {
         }
     }
 
-    fn measure(&mut self) -> Window {
+    fn measure(&mut self, focus: &Focus) -> Window {
         self.threads.routes();
         self.meter.sample(&self.threads, false);
         let window = self.meter.open();
         let drops = self.drops();
         let begin = self.clock.now();
         let end = begin + self.options.seconds;
-        let sharing = self.plan.sharing.clone();
-        let mut shared = 0;
-        while self.clock.now() < end {
-            // Each shares for an equal part of the time.
-            let part = self.options.seconds / (sharing.len() as u32).max(1);
-            if shared < sharing.len() && self.clock.now() >= begin + part * shared as u32 {
-                self.share(&sharing, shared);
-                shared += 1;
+        let mut changes = Changes::new(self.plan, begin, self.options.seconds);
+        let before = (self.joining.connected, self.joining.failed);
+        let next = AtomicUsize::new(0);
+        let joiner = self.joiner(focus, &next);
+        let (replaced, numbers) = unbounded();
+        let (results, joined) = unbounded();
+        let mut window = std::thread::scope(|scope| {
+            if self.plan.churn.is_some() {
+                scope.spawn(|| joiner.replace(&numbers, &results));
             }
-            self.meter.wait(end);
-            self.meter.tick(&self.threads, true);
-        }
-        let mut window = self.meter.close(window, &self.threads, true);
+            while self.clock.now() < end {
+                while let Some(change) = changes.poll(self.clock.now()) {
+                    self.make(change, &replaced);
+                }
+                if self.plan.churn.is_some() {
+                    self.let_in(&joined, Duration::from_millis(20));
+                } else {
+                    self.meter.wait(end.min(changes.poll_timeout()));
+                }
+                self.meter.tick(&self.threads, true);
+            }
+            drop(replaced);
+            self.meter.close(window, &self.threads, true)
+        });
+        let came = self.joining.connected - before.0;
+        self.joining.connected = before.0;
+        self.joining.replaced = came;
+        self.joining.replacements_failed = self.joining.failed - before.1;
+        self.joining.failed = before.1;
         let after = self.drops();
         window.generator_drops = after.0.saturating_sub(drops.0);
         window.bridge_drops = after.1.saturating_sub(drops.1);
         window
     }
 
-    /// The next participant shares the screen, the one before no longer does, and everybody puts it on stage.
-    fn share(&mut self, sharing: &[u32], at: usize) {
-        if let Some(before) = at.checked_sub(1).and_then(|before| sharing.get(before)) {
-            self.threads.of(*before).give(Order::Screen(*before, false));
+    fn make(&mut self, change: Change, replaced: &Sender<u32>) {
+        match change {
+            Change::Share(before, number) => self.share(before, number),
+            Change::Speak(before, next) => self.speak(before, next),
+            Change::Replace(number) => {
+                self.threads.of(number).give(Order::Leave(number));
+                self.channels.close_one(number);
+                // It is served as long as the measurement lasts.
+                let _ = replaced.send(number);
+            }
         }
-        let number = sharing[at];
+    }
+
+    /// A participant shares the screen, the one before no longer does, and everybody puts it on stage.
+    fn share(&mut self, before: Option<u32>, number: u32) {
+        if let Some(before) = before {
+            self.threads.of(before).give(Order::Screen(before, false));
+        }
         self.threads.of(number).give(Order::Screen(number, true));
         let name = formats::source_name(&formats::endpoint_id(number), Kind::Screen);
         for other in (0..self.plan.parts.len() as u32).filter(|other| *other != number) {
             let mut wants = self.wants(other, None);
             wants.stage = Some((name.clone(), 1_080));
-            self.channels.want(other, &wants);
+            self.want(other, &wants);
+        }
+    }
+
+    /// A participant speaks, the one before no longer does; all others in that meeting put the speaker on stage.
+    fn speak(&mut self, before: u32, next: u32) {
+        self.threads.of(before).give(Order::Speak(before, false));
+        self.threads.of(next).give(Order::Speak(next, true));
+        let Some(meeting) = self.plan.parts.get(next as usize).map(|part| part.meeting) else {
+            return;
+        };
+        for (number, part) in (0..).zip(&self.plan.parts) {
+            let Some((_, height)) = part.wanted.stage.filter(|_| part.meeting == meeting) else {
+                continue;
+            };
+            let speaker = if number == next { before } else { next };
+            let mut wants = self.wants(number, None);
+            let name = formats::source_name(&formats::endpoint_id(speaker), Kind::Camera);
+            wants.stage = Some((name, height));
+            self.want(number, &wants);
         }
     }
 
@@ -471,7 +573,7 @@ impl Session<'_> {
                     .of(number)
                     .give(Order::Wish(number, stage, encoding));
                 let wants = self.wants(number, height);
-                self.channels.want(number, &wants);
+                self.want(number, &wants);
             }
         }
         let end = self.clock.now() + SWITCH_TIMEOUT;
@@ -522,6 +624,16 @@ impl Options {
             .to_owned(),
             rewriting: self.rewriting,
             gro: self.gro,
+            channel: match self.channel {
+                Channel::Websocket => "websocket",
+                Channel::Sctp => "sctp",
+                Channel::None => "none",
+            }
+            .to_owned(),
+            loss_percent: 100.0 * self.line.loss,
+            delay_ms: self.line.delay.as_secs_f64() * 1e3,
+            turn_seconds: plan.turns.map(|every| every.as_secs_f64()),
+            replaced_per_second: plan.churn.map(|every| 1.0 / every.as_secs_f64()),
             flood: self.flood.map(|flood| flood.to_string()),
             flood_per_second: None,
             spread_ms: self.spread.as_secs_f64() * 1e3,

@@ -412,6 +412,7 @@ impl Video {
 pub struct Audio {
     pub ssrc: u32,
     client: u32,
+    muted: bool,
     next: Time,
     index: u64,
     packets: u32,
@@ -419,11 +420,12 @@ pub struct Audio {
 }
 
 impl Audio {
-    /// The first packet is due at `start`.
-    pub fn new(client: u32, start: Time) -> Audio {
+    /// The first packet is due at `start`, unless it is muted.
+    pub fn new(client: u32, start: Time, muted: bool) -> Audio {
         Audio {
             ssrc: formats::ssrc(client, Kind::Audio, 0),
             client,
+            muted,
             next: start,
             index: u64::from(client % 1_000),
             packets: 0,
@@ -432,7 +434,18 @@ impl Audio {
     }
 
     pub fn poll_timeout(&self) -> Time {
-        self.next
+        match self.muted {
+            true => Time::FAR,
+            false => self.next,
+        }
+    }
+
+    /// Nothing is sent while it is muted.
+    pub fn set_muted(&mut self, now: Time, muted: bool) {
+        if self.muted && !muted {
+            self.next = now;
+        }
+        self.muted = muted;
     }
 
     /// Sends what is due. Returns how late it was, if something was.
@@ -442,7 +455,7 @@ impl Audio {
         out: (&mut Egress, Path),
         outlet: &mut Outlet,
     ) -> Option<Duration> {
-        if now < self.next {
+        if self.muted || now < self.next {
             return None;
         }
         let lag = now - self.next;

@@ -104,6 +104,9 @@ stats! {
     bad_packets,
     /// Packets with a payload that no client sent.
     foreign_packets,
+    /// Data channels that opened, and that closed or broke.
+    channels_open,
+    channels_lost,
     /// RTCP compounds received.
     rtcp_packets,
     /// Packets that the bridge asked for again.

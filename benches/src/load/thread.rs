@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use causeway_bridge::ids::SocketId;
 use causeway_bridge::net::{ReceiveBatch, SendBatch};
+use causeway_bridge::random::Random;
 use causeway_bridge::time::Time;
-use causeway_bridge::worker::egress::Egress;
+use causeway_bridge::worker::egress::{ChainHint, Egress};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::channel::notices;
 use super::client::{Client, Context};
 use super::clock::Clock;
 use super::formats::Kind;
+use super::line::{Line, LineConfig};
 use super::stats::Stats;
 
 const WAKE: Token = Token(usize::MAX);
@@ -46,6 +49,12 @@ pub enum Order {
     Wish(u32, u32, u8),
     /// Share or no longer share the screen.
     Screen(u32, bool),
+    /// Speak, or be muted.
+    Speak(u32, bool),
+    /// Say this on the data channel.
+    Say(u32, String),
+    /// This client is gone.
+    Leave(u32),
     /// Hand over what was measured since the last time.
     Report(Sender<Summary>),
     /// Tell who receives what: receiver, sender, encoding, packets since the last time.
@@ -109,6 +118,8 @@ pub enum Role {
 struct Slot {
     client: Box<Client>,
     socket: UdpSocket,
+    /// If it does anything. With what was received come its source and the time of its arrival.
+    line: Option<Line<(SocketAddr, Time)>>,
     /// Its entry in the queue of timers that counts.
     scheduled: Time,
 }
@@ -125,15 +136,18 @@ struct Thread {
     egress: Egress,
     send: SendBatch,
     stats: Stats,
+    line: LineConfig,
+    random: Random,
 }
 
-/// Starts a thread. `gro`: let the kernel merge what clients receive.
+/// Starts a thread. `gro`: let the kernel merge what clients receive. All clients have lines of this kind.
 pub fn start(
     name: &str,
     role: Role,
     clock: Clock,
     events: Sender<Event>,
     gro: bool,
+    line: LineConfig,
 ) -> io::Result<(Handle, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -150,6 +164,8 @@ pub fn start(
         egress: Egress::new(),
         send: SendBatch::new(),
         stats: Stats::default(),
+        line,
+        random: Random::from_os(),
     };
     let running = std::thread::Builder::new()
         .name(name.to_owned())
@@ -159,6 +175,23 @@ pub fn start(
         waker,
     };
     Ok((handle, running))
+}
+
+/// What lines add: up, and both ways.
+fn delays(line: &LineConfig) -> (Duration, Duration) {
+    (line.delay, 2 * line.delay)
+}
+
+fn take_notice(client: &mut Client, notice: Notice) {
+    match notice {
+        Notice::MaxHeight(kind, height) => {
+            let mut videos = client.sources.videos.iter_mut();
+            if let Some(video) = videos.find(|video| video.kind == kind) {
+                video.set_max_height(height);
+            }
+        }
+        Notice::Mapped(ssrc, rtx) => client.receiver.map(ssrc, rtx),
+    }
 }
 
 impl Thread {
@@ -204,15 +237,21 @@ impl Thread {
                 return;
             };
             let (clock, egress, stats) = (&self.clock, &mut self.egress, &mut self.stats);
-            let client = &mut slot.client;
+            let (client, line) = (&mut slot.client, &mut slot.line);
+            let delays = delays(&self.line);
             let more = batch.receive_stamped(&slot.socket, |remote, datagram, arrival| {
                 let now = clock.now();
                 let arrived = arrival.map_or(now, |wall| clock.arrival(wall, now));
+                if let Some(line) = line {
+                    line.receive(now, (remote, arrived), datagram);
+                    return;
+                }
                 let mut context = Context {
                     now,
                     clock,
                     egress: &mut *egress,
                     stats: &mut *stats,
+                    delays,
                 };
                 client.handle_datagram(&mut context, remote, arrived, datagram);
             });
@@ -238,12 +277,16 @@ impl Thread {
                 continue;
             }
             slot.scheduled = Time::FAR;
-            slot.client.handle_timeout(&mut Context {
+            let mut context = Context {
                 now,
                 clock: &self.clock,
                 egress: &mut self.egress,
                 stats: &mut self.stats,
-            });
+                delays: delays(&self.line),
+            };
+            if slot.client.poll_timeout() <= now {
+                slot.client.handle_timeout(&mut context);
+            }
             self.after(index);
         }
     }
@@ -253,6 +296,28 @@ impl Thread {
         let Some(Some(slot)) = self.slots.get_mut(index) else {
             return;
         };
+        let now = self.clock.now();
+        if let Some(line) = &mut slot.line {
+            while let Some(((remote, arrived), datagram)) = line.poll_received(now) {
+                let mut context = Context {
+                    now,
+                    clock: &self.clock,
+                    egress: &mut self.egress,
+                    stats: &mut self.stats,
+                    delays: delays(&self.line),
+                };
+                slot.client
+                    .handle_datagram(&mut context, remote, arrived, &datagram);
+            }
+            for (path, datagrams) in self.egress.chains() {
+                datagrams.for_each(|datagram| line.send(now, path, datagram));
+            }
+            self.egress.clear();
+            let mut hint = ChainHint::default();
+            while let Some((path, datagram)) = line.poll_sent(now) {
+                self.egress.push(path, &datagram, &mut hint);
+            }
+        }
         if !self.egress.is_empty() {
             // One by one, as clients are in different places.
             let sent = self
@@ -261,12 +326,19 @@ impl Thread {
             self.stats.send_errors += sent.refused;
             self.egress.clear();
         }
+        for text in slot.client.take_heard() {
+            for notice in notices(&text) {
+                take_notice(&mut slot.client, notice);
+            }
+            self.stats.channel_messages += 1;
+        }
         let connecting = matches!(self.role, Role::Connector(_));
         if connecting && (slot.client.is_connected() || slot.client.has_failed()) {
             self.hand_over(index);
             return;
         }
-        let at = slot.client.poll_timeout();
+        let line = slot.line.as_ref().map(Line::poll_timeout);
+        let at = slot.client.poll_timeout().min(line.unwrap_or(Time::FAR));
         if at < slot.scheduled {
             slot.scheduled = at;
             self.timers.push(Reverse((at, index)));
@@ -304,18 +376,45 @@ impl Thread {
                     return;
                 };
                 if let Some(Some(slot)) = self.slots.get_mut(index) {
-                    match notice {
-                        Notice::MaxHeight(kind, height) => {
-                            let videos = &mut slot.client.sources.videos;
-                            if let Some(video) = videos.iter_mut().find(|video| video.kind == kind)
-                            {
-                                video.set_max_height(height);
-                            }
-                        }
-                        Notice::Mapped(ssrc, rtx) => slot.client.receiver.map(ssrc, rtx),
-                    }
+                    take_notice(&mut slot.client, notice);
                 }
                 self.stats.channel_messages += 1;
+            }
+            Order::Speak(number, speaks) => {
+                let Some(client) = self.client(number) else {
+                    return;
+                };
+                if let Some(audio) = &mut client.sources.audio {
+                    audio.set_muted(now, !speaks);
+                }
+                if let Some(index) = self.by_number.get(&number).copied() {
+                    self.after(index);
+                }
+            }
+            Order::Say(number, text) => {
+                let Some(index) = self.by_number.get(&number).copied() else {
+                    return;
+                };
+                if let Some(Some(slot)) = self.slots.get_mut(index) {
+                    let mut context = Context {
+                        now,
+                        clock: &self.clock,
+                        egress: &mut self.egress,
+                        stats: &mut self.stats,
+                        delays: delays(&self.line),
+                    };
+                    slot.client.say(&mut context, text);
+                }
+                self.after(index);
+            }
+            Order::Leave(number) => {
+                let Some(index) = self.by_number.remove(&number) else {
+                    return;
+                };
+                if let Some(slot) = self.slots.get_mut(index).and_then(Option::take) {
+                    let mut source = SourceFd(&slot.socket.as_raw_fd());
+                    let _ = self.poll.registry().deregister(&mut source);
+                }
             }
             Order::Wish(number, from, encoding) => {
                 if let Some(client) = self.client(number) {
@@ -400,9 +499,11 @@ impl Thread {
             return;
         }
         self.by_number.insert(number, index);
+        let line = (!self.line.is_plain()).then(|| Line::new(self.line, self.random.fork()));
         self.slots[index] = Some(Slot {
             client,
             socket,
+            line,
             // At once: it may have something to send already.
             scheduled: Time::ZERO,
         });
