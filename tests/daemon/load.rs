@@ -103,3 +103,56 @@ fn a_meeting_works_with_rewritten_ssrcs_and_the_older_srtp_profile() {
     assert_eq!(number(&report, "/picture/switches_missed"), 0.0, "{report}");
     assert_eq!(number(&report, "/picture/switch_up/count"), 3.0, "{report}");
 }
+
+#[test]
+fn spatial_layers_on_one_ssrc_and_data_channels_work_while_speakers_take_turns() {
+    let arguments = [
+        "meetings",
+        "--count",
+        "1",
+        "--size",
+        "3",
+        "--codec",
+        "av1-svc",
+        "--channel",
+        "sctp",
+        "--turns",
+        "1",
+    ];
+    let report = report("turns", &arguments);
+    assert_sound(&report, 3.0);
+    assert_eq!(number(&report, "/picture/moving"), 6.0, "{report}");
+}
+
+#[test]
+fn what_a_bad_line_loses_is_repaired_and_participants_come_back() {
+    let arguments = [
+        "broadcast",
+        "--size",
+        "3",
+        "--codec",
+        "vp9-svc",
+        "--loss",
+        "2",
+        "--delay",
+        "20",
+        "--churn",
+        "2",
+    ];
+    let report = report("line", &arguments);
+    for (path, expected) in [
+        ("/joining/connected", 4.0),
+        ("/joining/failed", 0.0),
+        ("/joining/replacements_failed", 0.0),
+        ("/traffic/bad_packets", 0.0),
+    ] {
+        assert_eq!(number(&report, path), expected, "{path} in {report}");
+    }
+    assert!(number(&report, "/joining/replaced") > 0.0, "{report}");
+    assert!(
+        number(&report, "/traffic/repaired_packets") > 0.0,
+        "{report}"
+    );
+    // The delay of the lines is not the bridge's.
+    assert!(number(&report, "/latency/p50") < 20.0, "{report}");
+}
