@@ -120,7 +120,14 @@ fn a_recorder_gets_the_audio_of_the_call_until_the_conference_ends() {
     let daemon = Daemon::start();
     let rest = format!("http://127.0.0.1:{}", daemon.port);
     let call = std::thread::spawn(move || {
-        let always = ["causeway-load", "run", "--quiet", "--no-channel", "--rest"];
+        let always = [
+            "causeway-load",
+            "run",
+            "--quiet",
+            "--channel",
+            "none",
+            "--rest",
+        ];
         let call = ["--warmup", "2", "--seconds", "3"];
         let scenario = ["meetings", "--count", "1", "--size", "3"];
         cli::run(&[&always[..], &[&rest], &call, &scenario].concat())
