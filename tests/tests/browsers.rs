@@ -312,7 +312,9 @@ fn a_path_of_500_kbits_gets_a_stable_lower_layer_until_the_limit_goes() {
                 anna.height_of(&bo)
             })
             .collect();
-        let changes = heights.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        // The first layer that fits for a moment need not be the one that stays: five seconds are for finding that.
+        let settled = &heights[20..];
+        let changes = settled.windows(2).filter(|pair| pair[0] != pair[1]).count();
         assert!(
             heights.iter().all(|height| (1..720).contains(height)),
             "{heights:?}"
