@@ -3,8 +3,8 @@
 //! An estimate wanders: it probes, finds the limit, backs off. A layer whose rate lies within that range would come and go all
 //! the time, and each change costs a keyframe and the viewer's patience. So a fall takes effect at once, and a rise only when it
 //! has lasted: what is allocated is the least estimate of a window of time. The window is short until a layer is lost; it
-//! grows with each that had just been gained, and shrinks in quiet times. A rise far beyond what was before is another situation (a limit
-//! went away), and counts sooner.
+//! grows with each that had just been gained, and shrinks in quiet times. A rise far beyond what was too much before is another situation
+//! (a limit went away), and counts sooner; one to where the estimate was before its last back-off is not.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,19 +18,29 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Window after a layer was lost: longer than an estimate takes from one back-off to the next.
 const AFTER_LOSS: Duration = Duration::from_secs(6);
 /// Window after a layer was lost that had been gained.
-const AFTER_FLAP: Duration = Duration::from_secs(10);
+const AFTER_FLAP: Duration = Duration::from_secs(25);
 /// Window at most.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(40);
 /// What is not shown at all for lack of bandwidth waits no longer than this.
 const SUSPENDED: Duration = Duration::from_secs(8);
-/// A layer that is lost within this time after a gain was gained too early.
-const FLAP: Duration = Duration::from_secs(30);
+/// A layer that is lost within this time after a gain was gained too early. One that is lost later met another limit.
+const FLAP: Duration = Duration::from_secs(10);
 /// Quiet time that halves the window.
 const QUIET: Duration = Duration::from_secs(180);
-/// An estimate this many times the allocated bandwidth…
+/// What was too much is tried again when there is this many times as much over the whole window…
+const ENOUGH: f64 = 1.0;
+/// …and until then not more than this many times as much is given: layers whose rates vary would fit into less now and then…
+const LESS: f64 = 0.85;
+/// …but always this many times what is allocated, as rates of layers that stay vary as well.
+const SLACK: f64 = 1.1;
+/// An estimate this many times what is allocated…
 const LEAP: f64 = 1.6;
+/// …and this many times what was too much before (estimates go about a tenth beyond a limit)…
+const LEAP_OF_FAILED: f64 = 1.3;
 /// …for this long is another situation.
 const LEAP_AFTER: Duration = Duration::from_secs(2);
+/// For this long, if layers flapped: by then an estimate that only swings about a limit has backed off.
+const LEAP_AFTER_FLAP: Duration = Duration::from_secs(4);
 /// Estimates remembered at most; a denser series is thinned, to the safe side.
 const MEMORY: usize = 64;
 
@@ -40,7 +50,11 @@ pub struct Damper {
     window: Duration,
     /// When the estimate was last as low as this, oldest first: rising, as lower ones later make higher ones before forgotten.
     estimates: VecDeque<(Time, Bitrate)>,
-    /// Since when all estimates are a leap above what is allocated.
+    /// What was allocated when a layer was lost last.
+    failed: Bitrate,
+    /// What is allocated.
+    kept: Bitrate,
+    /// Since when all estimates are a leap above that, and above what is allocated.
     leap: Option<Time>,
     gained: Option<Time>,
     changed: Option<Time>,
@@ -52,6 +66,8 @@ impl Default for Damper {
         Damper {
             window: SHORTEST,
             estimates: VecDeque::new(),
+            failed: Bitrate::ZERO,
+            kept: Bitrate::ZERO,
             leap: None,
             gained: None,
             changed: None,
@@ -69,6 +85,7 @@ impl Damper {
         {
             self.window = (self.window / 2).max(SHORTEST);
             self.changed = Some(now);
+            self.failed = Bitrate::ZERO;
         }
         let window = self.window;
         let expired = |(at, _): &(Time, Bitrate)| now.since(*at) >= window;
@@ -87,17 +104,30 @@ impl Damper {
         }
         let least = self.estimates.front().map_or(estimate, |(_, least)| *least);
         let granted = self.leap(now, estimate, least);
+        let granted = self.short_of_failed(granted);
         self.holding = granted < estimate;
         granted
     }
 
+    /// Less, if it is about what was too much before.
+    fn short_of_failed(&self, granted: Bitrate) -> Bitrate {
+        if granted >= scaled(self.failed, ENOUGH) {
+            return granted;
+        }
+        let most = scaled(self.failed, LESS).max(scaled(self.kept, SLACK));
+        granted.min(most)
+    }
+
     fn leap(&mut self, now: Time, estimate: Bitrate, least: Bitrate) -> Bitrate {
-        if (estimate.as_bps() as f64) < least.as_bps() as f64 * LEAP {
+        let leap = scaled(least, LEAP).max(scaled(self.failed, LEAP_OF_FAILED));
+        if estimate < leap {
             self.leap = None;
             return least;
         }
         let since = *self.leap.get_or_insert(now);
-        if now.since(since) < LEAP_AFTER {
+        let flapped = self.window >= AFTER_FLAP;
+        let after = if flapped { LEAP_AFTER_FLAP } else { LEAP_AFTER };
+        if now.since(since) < after {
             return least;
         }
         self.leap = None;
@@ -125,24 +155,23 @@ impl Damper {
         let mut gained = false;
         let mut lost = false;
         for entry in &after.entries {
-            let same = |old: &&Entry| {
-                old.source == entry.source
-                    && old.ideal == entry.ideal
-                    && old.max_height == entry.max_height
-            };
-            // Where the wish or the offer changed as well, it is not the estimate's doing.
+            let same =
+                |old: &&Entry| old.source == entry.source && old.max_height == entry.max_height;
+            // Where the wish changed as well, or the offer is all that there is, it is not the estimate's doing.
             if let Some(old) = before.entries.iter().find(same) {
-                gained |= entry.target > old.target;
-                lost |= entry.target < old.target;
+                gained |= entry.target > old.target && old.target < old.ideal;
+                lost |= entry.target < old.target && entry.target < entry.ideal;
             }
         }
         if lost {
+            self.failed = before.target_bitrate;
             self.window = self.window.max(AFTER_LOSS);
             if self.gained.is_some_and(|at| now.since(at) < FLAP) {
                 self.window = (self.window * 2).clamp(AFTER_FLAP, LONGEST);
                 self.gained = None;
             }
         }
+        self.kept = after.target_bitrate;
         if gained {
             self.gained = Some(now);
         }
@@ -150,6 +179,10 @@ impl Damper {
             self.changed = Some(now);
         }
     }
+}
+
+fn scaled(rate: Bitrate, factor: f64) -> Bitrate {
+    Bitrate::bps((rate.as_bps() as f64 * factor) as u64)
 }
 
 #[cfg(test)]
@@ -206,6 +239,7 @@ mod tests {
                     &mut self.allocation,
                     Allocation {
                         entries: vec![entry],
+                        target_bitrate: kbps([0, 150, 450, 1_800][(target + 1) as usize]),
                         ..Allocation::default()
                     },
                 );
@@ -254,7 +288,21 @@ mod tests {
             receiver.lives(380, 8 * SECOND);
             receiver.lives(520, 8 * SECOND);
         }
-        assert_eq!(receiver.lives(2_000, 4 * SECOND), 2);
+        assert_eq!(receiver.lives(2_000, 5 * SECOND), 2);
+    }
+
+    #[test]
+    fn back_to_where_a_layer_was_lost_is_no_other_situation() {
+        let mut receiver = Receiver::new();
+        assert_eq!(receiver.lives(520, 20 * SECOND), 1);
+        // The queue is full, the estimate falls far, and is back after a second.
+        assert_eq!(receiver.lives(200, SECOND), 0);
+        assert_eq!(receiver.lives(520, 5 * SECOND), 0);
+        assert_eq!(receiver.lives(520, 3 * SECOND), 1);
+        // It was too much again: the next try is far away.
+        assert_eq!(receiver.lives(200, SECOND), 0);
+        assert_eq!(receiver.lives(520, 23 * SECOND), 0);
+        assert_eq!(receiver.lives(2_000, 5 * SECOND), 2, "the limit went");
     }
 
     #[test]
