@@ -138,11 +138,17 @@ impl Damper {
         self.estimates.front().map_or(estimate, |(_, least)| *least)
     }
 
-    /// What may be allocated instead if some source is not shown at all otherwise.
+    /// What may be allocated instead if some source is not shown at all otherwise: then a leap from the least is enough, whatever was
+    /// too much before.
     pub fn bandwidth_for_suspended(&self, now: Time) -> Option<Bitrate> {
-        let recent = |(at, _): &&(Time, Bitrate)| now.since(*at) < SUSPENDED;
-        let least = self.estimates.iter().find(recent).or(self.estimates.back());
-        least.map(|(_, least)| *least)
+        let least = |window: Duration| {
+            let recent = |(at, _): &&(Time, Bitrate)| now.since(*at) < window;
+            let least = self.estimates.iter().find(recent).or(self.estimates.back());
+            least.map(|(_, least)| *least)
+        };
+        let (long, short) = (least(SUSPENDED)?, least(LEAP_AFTER)?);
+        let leap = short >= scaled(long, LEAP);
+        Some(if leap { short } else { long })
     }
 
     /// Whether the last [`Damper::bandwidth`] was less than the estimate: then it is worth asking again soon.
@@ -334,6 +340,11 @@ mod tests {
         assert_eq!(receiver.lives(155, 9 * SECOND), -1);
         let suspended = receiver.damper.bandwidth_for_suspended(receiver.now);
         assert_eq!(suspended, Some(kbps(155)));
+        // An outage, and back.
+        receiver.lives(30, 2 * SECOND);
+        receiver.lives(200, 3 * SECOND);
+        let suspended = receiver.damper.bandwidth_for_suspended(receiver.now);
+        assert_eq!(suspended, Some(kbps(200)));
     }
 
     #[test]
