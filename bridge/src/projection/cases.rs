@@ -446,6 +446,20 @@ fn a_jump_of_picture_ids_backwards_goes_on_with_the_next_t40() {
 }
 
 #[test]
+fn picture_ids_that_become_wider_do_not_repeat_the_last_one_t40() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 0, 2));
+    receiver.offer(0, Packet::of(0, 1000, 90_000, 0x4085, 50).key());
+    let narrow = Packet {
+        wide: false,
+        ..Packet::of(0, 1001, 93_000, 6, 51)
+    };
+    assert_eq!(receiver.offer(33, narrow), Some((3, 6001, 6, 51)));
+    // The last one was 0x4086 in full: as far on as these are apart, 6 would come again.
+    let wide = Packet::of(0, 1002, 96_000, 6 + 0x3f80, 52);
+    assert_eq!(receiver.offer(200, wide), Some((4, 9001, 0x4087, 52)));
+}
+
+#[test]
 fn media_plane_case_74_seven_bit_picture_ids_are_rewritten_modulo_128() {
     let narrow = |packet: Packet| Packet {
         wide: false,

@@ -69,8 +69,9 @@ struct Last {
     encoding: u8,
     /// `None` after the source's numbering began anew.
     id: Option<i64>,
-    /// Number as the source wrote it.
+    /// Number as the source wrote it, and its width.
     raw_id: u32,
+    bits: u8,
     tl0picidx: Option<u8>,
     /// Outgoing sequence number − index.
     offset: u64,
@@ -410,8 +411,13 @@ impl Numbered {
             None if after.is_none() => {
                 let last = self.last?;
                 let picture = |id: u32| id >> self.scheme.layer_bits();
-                let pictures = picture(packet.unit.id).wrapping_sub(picture(last.raw_id))
-                    & u32::from(self.scheme.mask());
+                // Numbers of another width may look like the last one, whatever their distance.
+                let pictures = if bits == last.bits {
+                    picture(packet.unit.id).wrapping_sub(picture(last.raw_id))
+                        & u32::from(self.scheme.mask())
+                } else {
+                    1
+                };
                 let tl0_step = tl0
                     .zip(last.tl0picidx)
                     .map_or(0, |(tl0, before)| tl0_step(tl0, before));
@@ -471,6 +477,7 @@ impl Numbered {
         } = *packet.facts;
         let Unit {
             id: raw_id,
+            bits,
             tl0picidx,
             end,
             ..
@@ -505,6 +512,7 @@ impl Numbered {
                 encoding,
                 id: Some(frame.id),
                 raw_id,
+                bits,
                 tl0picidx,
                 offset: frame.offset,
             });
