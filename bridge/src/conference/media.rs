@@ -20,7 +20,7 @@ use crate::worker::context::Context;
 use crate::worker::packet::MediaPacket;
 
 /// Packets that wait at most.
-const MAX_PENDING: usize = 64;
+const MAX_PENDING: usize = u64::BITS as usize;
 
 /// Video packets of one source, in the order in which they came.
 #[derive(Debug, Default)]
@@ -52,6 +52,7 @@ impl Shard {
             formats,
             ice,
             last_activity,
+            schedule,
             key,
             ..
         } = endpoint;
@@ -67,11 +68,16 @@ impl Shard {
             *last_activity = Some(now);
             moved = ice.note_authenticated_media(now, path);
         });
+        let due = uplink.poll_timeout().unwrap_or(Time::FAR);
+        if moved || due < schedule.armed {
+            self.touch(index);
+        }
         if moved {
             self.drain_ice(cx, index);
         }
-        self.touch(index);
-        self.send_feedback(cx, index);
+        if due <= now {
+            self.send_feedback(cx, index);
+        }
         if let Some(packet) = packet {
             self.deliver(cx, packet, true);
         }
@@ -82,7 +88,7 @@ impl Shard {
         self.deliver(cx, packet, false);
     }
 
-    /// Stage 2: take note, keep for retransmission, fan out, hand to the other shards.
+    /// Stage 2: take note, hand to the other shards, fan out.
     pub(super) fn deliver(&mut self, cx: &mut Context<'_>, packet: Arc<MediaPacket>, local: bool) {
         let Some(source) = self.by_source.get(&packet.source).copied() else {
             cx.buffers.recycle(packet);
@@ -119,8 +125,7 @@ impl Shard {
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
-        let buffers = &mut *cx.buffers;
-        let observed = source.observe(cx.now, packet, |old| buffers.recycle(old));
+        let observed = source.observe(cx.now, packet);
         if source.local_owner.is_some() {
             let counters = &mut cx.counters;
             counters.add(Counter::KeyframesIn, observed.keyframe.into());
@@ -128,6 +133,7 @@ impl Shard {
         }
         if observed.keyframe {
             source.keyframes.on_keyframe(cx.now);
+            self.keyframes_due = self.keyframes_due.min(source.keyframes_due());
             if let Some(owner) = source.local_owner
                 && let Some(endpoint) = self.endpoints.get_mut(owner)
                 && let Some(stream) = endpoint.uplink.stream_mut(packet.header.ssrc)
@@ -144,7 +150,7 @@ impl Shard {
         }
     }
 
-    /// Stage 3: fans out the video that waits.
+    /// Stage 3: fans out the video that waits, and keeps what was sent for retransmission.
     ///
     /// Receiver by receiver, and not packet by packet: a burst of packets of a source finds each receiver's state in the
     /// cache but once, and leaves as one train. Everything else that enters the shard, and the end of the turn, flushes first, so
@@ -155,6 +161,8 @@ impl Shard {
         }
         let index = self.pending.source;
         let mut packets = std::mem::take(&mut self.pending.packets);
+        // One bit per packet: it was sent to somebody.
+        let mut sent = 0u64;
         let subscribers = self.sources.get(index).map(|source| &source.subscribers);
         for subscriber in subscribers.into_iter().flatten() {
             let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
@@ -170,16 +178,26 @@ impl Shard {
                 ..
             } = endpoint;
             let mut needs_keyframe = false;
-            for packet in &packets {
-                needs_keyframe = downlink.forward_video(cx, formats, subscriber.stream, packet);
+            for (bit, packet) in packets.iter().enumerate() {
+                let outcome = downlink.forward_video(cx, formats, subscriber.stream, packet);
+                needs_keyframe = outcome.needs_keyframe;
+                sent |= u64::from(outcome.sent) << bit;
             }
             if needs_keyframe {
                 // Each waiting receiver counts for itself in the limiter.
                 self.waiting.push(*key);
             }
         }
-        for packet in packets.drain(..) {
-            cx.buffers.recycle(packet);
+        let buffers = &mut *cx.buffers;
+        let mut source = self.sources.get_mut(index);
+        for (bit, packet) in packets.drain(..).enumerate() {
+            match &mut source {
+                Some(source) => {
+                    let sent = sent >> bit & 1 == 1;
+                    source.keep(cx.now, packet, sent, |old| buffers.recycle(old));
+                }
+                None => buffers.recycle(packet),
+            }
         }
         self.pending.packets = packets;
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -456,6 +474,9 @@ impl Shard {
         // The requester is limited here also if the owner is elsewhere, so that a ring is not filled with one wish per packet.
         source.keyframes.request(cx.now, requester);
         self.poll_keyframe_request(cx, index, requester);
+        if let Some(source) = self.sources.get(index) {
+            self.keyframes_due = self.keyframes_due.min(source.keyframes_due());
+        }
     }
 
     /// Another worker's receiver needs a keyframe.
@@ -498,6 +519,9 @@ impl Shard {
         for index in due {
             self.poll_keyframe_request(cx, index, None);
         }
+        let sources = self.sources.iter();
+        let deadlines = sources.map(|(_, source)| source.keyframes_due());
+        self.keyframes_due = deadlines.min().unwrap_or(Time::FAR);
     }
 
     /// Asks the owner if it is time, here or on its worker.

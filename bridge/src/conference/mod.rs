@@ -59,6 +59,10 @@ pub(crate) struct Shard {
     /// Receivers with a pending allocation exist.
     allocate: bool,
     fir_sequence: u8,
+    /// No request for a keyframe is due before.
+    keyframes_due: Time,
+    /// When packets that are too old were last let go of.
+    swept: Time,
     /// Video of one source that waits to be fanned out, see [`Shard::flush`].
     pending: media::Pending,
     /// Media exports; empty for nearly every conference.
@@ -107,6 +111,8 @@ impl Shard {
             dirty: false,
             allocate: false,
             fir_sequence: 0,
+            keyframes_due: Time::FAR,
+            swept: Time::ZERO,
             pending: media::Pending::default(),
             wishes: Vec::new(),
             waiting: Vec::new(),
@@ -357,15 +363,7 @@ impl Shard {
     fn shard_deadline(&self) -> Time {
         let speech = self.speech.as_ref().and_then(DominantSpeaker::poll_timeout);
         let waiting = self.keyframes_at.iter().map(|(at, _)| *at);
-        let requests = self
-            .sources
-            .iter()
-            .filter_map(|(_, source)| source.keyframes.poll_timeout());
-        waiting
-            .chain(requests)
-            .chain(speech)
-            .min()
-            .unwrap_or(Time::FAR)
+        waiting.chain(speech).fold(self.keyframes_due, Time::min)
     }
 
     /// A timer fired: for an endpoint, or [`SHARD_TIMER`].

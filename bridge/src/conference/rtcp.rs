@@ -5,6 +5,7 @@ use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::endpoint::uplink::{REPORT_INTERVAL, Role};
 use crate::ids::{Path, SourceKey};
+use crate::limits;
 use crate::media::MediaKind;
 use crate::messages::{Event, RingMessage, SenderReportClock};
 use crate::wire::demux::Class;
@@ -200,6 +201,7 @@ impl Shard {
                 }
             }
         }
+        uplink.feedback_sent();
     }
 
     /// Sends a PLI, or a FIR to peers without PLI.
@@ -242,6 +244,7 @@ impl Shard {
                 });
             }
             self.periodic_allocation(cx, index);
+            self.sweep(cx);
         }
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
@@ -258,6 +261,18 @@ impl Shard {
             if let Some(estimate) = endpoint.downlink.estimator.estimate() {
                 cx.event(Event::Estimate(endpoint.key, estimate.as_bps()));
             }
+        }
+    }
+
+    /// Lets go of packets that are too old to be sent again, now and then.
+    fn sweep(&mut self, cx: &mut Context<'_>) {
+        if cx.now - self.swept < limits::CACHE_AGE {
+            return;
+        }
+        self.swept = cx.now;
+        let buffers = &mut *cx.buffers;
+        for (_, source) in &mut self.sources {
+            source.expire(cx.now, |old| buffers.recycle(old));
         }
     }
 

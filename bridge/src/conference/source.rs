@@ -126,18 +126,18 @@ impl Source {
         }
     }
 
+    /// When a request for a keyframe is to be made next.
+    pub fn keyframes_due(&self) -> Time {
+        self.keyframes.poll_timeout().unwrap_or(Time::FAR)
+    }
+
     /// SSRC of the lowest encoding.
     pub fn primary_ssrc(&self) -> u32 {
         self.encodings.first().map_or(0, |encoding| encoding.ssrc)
     }
 
-    /// Takes note of a video packet and keeps it for retransmission; what leaves the cache goes to `recycle`.
-    pub fn observe(
-        &mut self,
-        now: Time,
-        packet: &Arc<MediaPacket>,
-        recycle: impl FnMut(Arc<MediaPacket>),
-    ) -> Observed {
+    /// Takes note of a video packet.
+    pub fn observe(&mut self, now: Time, packet: &MediaPacket) -> Observed {
         let mut observed = Observed {
             layering_changed: false,
             keyframe: false,
@@ -188,10 +188,33 @@ impl Source {
                 observed.layering_changed |= self.count(now, packet.encoding, 0, 0, size);
             }
         }
-        if let Some(cache) = self.caches.get_mut(usize::from(packet.encoding)) {
-            cache.insert(now, packet.index, Arc::clone(packet), recycle);
-        }
         observed
+    }
+
+    /// Keeps a video packet that was sent for retransmission, or only lets go of older ones if it was `sent` to nobody; what is
+    /// not kept goes to `recycle`.
+    pub fn keep(
+        &mut self,
+        now: Time,
+        packet: Arc<MediaPacket>,
+        sent: bool,
+        mut recycle: impl FnMut(Arc<MediaPacket>),
+    ) {
+        match self.caches.get_mut(usize::from(packet.encoding)) {
+            Some(cache) if sent => cache.insert(now, packet.index, packet, recycle),
+            Some(cache) => {
+                cache.expire(now, &mut recycle);
+                recycle(packet);
+            }
+            None => recycle(packet),
+        }
+    }
+
+    /// Lets go of packets that are too old: those of streams that stopped are not replaced by newer ones.
+    pub fn expire(&mut self, now: Time, mut recycle: impl FnMut(Arc<MediaPacket>)) {
+        for cache in &mut self.caches {
+            cache.expire(now, &mut recycle);
+        }
     }
 
     fn set_height(&mut self, encoding: u8, height: i32) -> bool {

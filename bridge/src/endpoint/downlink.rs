@@ -165,6 +165,15 @@ struct Outgoing {
     cluster: Option<ClusterId>,
 }
 
+/// What became of a video packet.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Forwarded {
+    /// It was sent, and the receiver may ask for it again.
+    pub sent: bool,
+    /// The stream needs a keyframe of its source.
+    pub needs_keyframe: bool,
+}
+
 /// What of a packet is sent.
 #[derive(Clone, Copy)]
 enum Body<'a> {
@@ -183,7 +192,7 @@ impl Downlink {
         self.srtp.is_some() && self.path.is_some()
     }
 
-    /// Offers a video packet to a stream; true if the stream needs a keyframe of its source.
+    /// Offers a video packet to a stream.
     #[inline]
     pub fn forward_video(
         &mut self,
@@ -191,9 +200,10 @@ impl Downlink {
         formats: &FormatTable,
         stream_index: usize,
         packet: &MediaPacket,
-    ) -> bool {
+    ) -> Forwarded {
+        let mut outcome = Forwarded::default();
         let Some(stream) = self.video.get_mut(stream_index) else {
-            return false;
+            return outcome;
         };
         let facts = VideoFacts {
             encoding: packet.encoding,
@@ -205,10 +215,15 @@ impl Downlink {
         let verdict = stream.projection.offer(cx.now, &facts, &packet.descriptor);
         let needs_keyframe = stream.projection.needs_keyframe();
         let Verdict::Forward(rewrite) = verdict else {
-            return needs_keyframe;
+            outcome.needs_keyframe = needs_keyframe;
+            return outcome;
         };
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
-            return false;
+            return outcome;
+        };
+        outcome = Forwarded {
+            sent: true,
+            needs_keyframe,
         };
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
@@ -234,7 +249,7 @@ impl Downlink {
             sent.octets = sent.octets.wrapping_add(size as u32);
             self.retransmissions.on_media(size);
         }
-        needs_keyframe
+        outcome
     }
 
     /// Forwards an audio packet on a stream, with redundancy added or taken apart as the receiver takes it.

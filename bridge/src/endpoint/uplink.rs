@@ -78,6 +78,8 @@ pub(crate) struct Uplink {
     /// Sorted by SSRC.
     streams: Vec<UplinkStream>,
     pub twcc: TwccReceiver,
+    /// No NACK and no feedback is due before.
+    due: Time,
     pub gate: AudioGate,
     budget: IngressBudget,
     auth_failures: AuthFailures,
@@ -116,11 +118,16 @@ impl AuthFailures {
     }
 }
 
+fn earlier(due: Time, other: Option<Time>) -> Time {
+    other.map_or(due, |other| due.min(other))
+}
+
 impl Uplink {
     pub fn new(config: &crate::config::AudioConfig) -> Uplink {
         Uplink {
             streams: Vec::new(),
             twcc: TwccReceiver::new(),
+            due: Time::FAR,
             gate: AudioGate::new(config),
             budget: IngressBudget::new(),
             auth_failures: AuthFailures::default(),
@@ -331,6 +338,7 @@ impl Uplink {
         if let Some(sequence) = transport_sequence {
             self.twcc_media_ssrc = header.ssrc;
             self.twcc.on_packet(now, sequence, header.marker);
+            self.due = earlier(self.due, self.twcc.poll_timeout());
         }
         let mut end = header
             .payload_end(&packet.data[..len])
@@ -417,6 +425,7 @@ impl Uplink {
         stream.saw(now);
         if let Some(nack) = &mut stream.nack {
             nack.on_received(now, index);
+            self.due = earlier(self.due, nack.poll_timeout());
         }
         let payload_start = usize::from(header.payload_start);
         if end <= payload_start {
@@ -485,13 +494,20 @@ impl Uplink {
         Ok(())
     }
 
-    /// Whether anything is wanted at `now` by the NACK generators or the feedback; the earliest deadline.
+    /// When NACK generators and feedback are to be asked next; it may turn out to have been too early.
     pub fn poll_timeout(&self) -> Option<Time> {
+        Some(self.due).filter(|due| *due < Time::FAR)
+    }
+
+    /// NACK generators and feedback were asked.
+    pub fn feedback_sent(&mut self) {
         let nacks = self
             .streams
             .iter()
             .filter_map(|stream| stream.nack.as_ref()?.poll_timeout());
-        nacks.chain(self.twcc.poll_timeout()).min()
+        self.due = nacks
+            .chain(self.twcc.poll_timeout())
+            .fold(Time::FAR, Time::min);
     }
 
     /// Loss of what the endpoint sends, 0 to 1, from gaps in its transport-cc numbers.
