@@ -89,16 +89,16 @@ struct CapacityArguments {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=240))]
     minutes: u64,
     /// Good: not more percent of the packets are lost
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = finite)]
     max_lost: f64,
     /// Good: 99 of 100 packets take not more ms
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = finite)]
     max_latency: f64,
     /// Good: video stands still for not more percent of the time
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = finite)]
     max_frozen: f64,
     /// If the generator itself is later than so many ms, a run says nothing
-    #[arg(long, default_value_t = 25.0)]
+    #[arg(long, default_value_t = 25.0, value_parser = finite)]
     max_lag: f64,
 }
 
@@ -110,12 +110,12 @@ struct FiguresArguments {
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Factor for the sizes of all scenarios
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = finite)]
     scale: f64,
     /// Times that bridge and floor are run in turn
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
     rounds: u16,
-    /// Document whose table is replaced; the chart is put beside it
+    /// Document whose table is replaced; the charts are put beside it
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
     /// Folder for the report of every scenario, as JSON and as a page
@@ -170,7 +170,7 @@ struct LoadArguments {
     #[arg(long)]
     count: Option<u32>,
     /// Factor for sizes that are not given, for small machines
-    #[arg(long)]
+    #[arg(long, value_parser = finite)]
     scale: Option<f64>,
     /// Seconds to measure
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600))]
@@ -191,19 +191,19 @@ struct LoadArguments {
     #[arg(long, value_enum, default_value = "websocket")]
     channel: Channel,
     /// Percent of the datagrams that lines of clients lose, each way
-    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT", value_parser = finite)]
     loss: f64,
     /// ms that lines of clients take, each way
-    #[arg(long, default_value_t = 0.0, value_name = "MS")]
+    #[arg(long, default_value_t = 0.0, value_name = "MS", value_parser = finite)]
     delay: f64,
     /// Participants speak in turn, each so many seconds, and all see the speaker on stage (meetings, large)
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = finite)]
     turns: Option<f64>,
     /// So many participants leave and join again per second
-    #[arg(long, value_name = "PER SECOND")]
+    #[arg(long, value_name = "PER SECOND", value_parser = finite)]
     churn: Option<f64>,
     /// Spread the packets of a frame over so many ms, as paced senders do
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = finite)]
     spread: f64,
     /// Let the kernel merge what clients receive: cheaper for both sides
     #[arg(long)]
@@ -293,6 +293,16 @@ impl RunArguments {
     }
 }
 
+/// A number that can be reckoned with.
+fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err("not a finite number".to_owned())
+    }
+}
+
 /// A time that a person gave, within reason.
 fn seconds(time: f64) -> Duration {
     Duration::from_secs_f64(time.clamp(0.001, 86_400.0))
@@ -317,7 +327,7 @@ fn ratio(arguments: &RatioArguments) -> Result<Report, String> {
         if options.progress {
             println!("\nthe floor of round {round}");
         }
-        let streams = floor_run::streams(&routes);
+        let streams = floor_run::streams(&routes, plan.camera.codec.is_layered());
         let through_floor = |feedback| {
             let cpus = run.target.cpus.as_deref();
             floor_run::run(&options, &plan, streams.clone(), cpus, feedback)
@@ -414,9 +424,10 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
     println!("{table}");
     if let Some(file) = &arguments.into {
         figures::write_into(file, &table)?;
-        let chart = file.with_file_name(figures::CHART);
-        std::fs::write(&chart, figures::chart(&measured))
-            .map_err(|error| format!("{}: {error}", chart.display()))?;
+        for (name, chart) in figures::charts(&measured) {
+            let file = file.with_file_name(name);
+            std::fs::write(&file, chart).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -241,6 +241,15 @@ pub struct Read {
     pub keyframe: bool,
 }
 
+/// Where the stamp is in a payload of a codec that has several layers on one SSRC.
+pub fn layered_stamp_at(payload_type: u8, payload: &[u8]) -> Option<usize> {
+    if payload_type == VP9.payload_type {
+        Some(Vp9Descriptor::parse(payload)?.len())
+    } else {
+        (payload_type == AV1.payload_type).then_some(AV1_AGGREGATION)
+    }
+}
+
 /// Reads a payload of this type; `None` if it is none that [`Codec::write`] could have written, or of audio.
 pub fn read(payload_type: u8, payload: &[u8], dependency: Option<&[u8]>) -> Option<Read> {
     Some(match payload_type {

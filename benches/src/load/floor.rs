@@ -23,7 +23,8 @@ use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 
-use super::Map;
+use super::stamp::Stamp;
+use super::{Map, codec};
 
 /// What begins a hello; the number of the client follows. Not a protocol that shares the port.
 pub const HELLO: [u8; 4] = *b"HELO";
@@ -40,6 +41,8 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stream {
     pub ssrc: u32,
+    /// If it shares the SSRC with others: what stands for it in the stamps of its packets.
+    pub layer: Option<u8>,
     /// Number of the client that sends it.
     pub from: u32,
     /// Numbers of the clients that get it.
@@ -91,10 +94,19 @@ struct Client {
     chain: ChainHint,
 }
 
+/// Who gets what comes on an SSRC.
+#[derive(Default)]
+struct Receivers {
+    /// All of it.
+    whole: Vec<u32>,
+    /// Layers of it.
+    layers: Vec<(u8, Vec<u32>)>,
+}
+
 struct Floor {
     clients: Vec<Client>,
     by_address: Map<SocketAddr, u32>,
-    receivers: Map<u32, Vec<u32>>,
+    receivers: Map<u32, Receivers>,
     egress: Egress,
     scratch: [u8; 2_048],
     gcm: bool,
@@ -137,7 +149,7 @@ impl Floor {
                 }
             })
             .collect();
-        let mut receivers: Map<u32, Vec<u32>> = Map::default();
+        let mut receivers: Map<u32, Receivers> = Map::default();
         for stream in &routes.streams {
             let client = clients
                 .get_mut(stream.from as usize)
@@ -149,7 +161,11 @@ impl Floor {
             if stream.to.iter().any(|to| *to >= routes.clients) {
                 return Err("a receiver that does not exist".to_owned());
             }
-            receivers.insert(stream.ssrc, stream.to.clone());
+            let known = receivers.entry(stream.ssrc).or_default();
+            match stream.layer {
+                Some(layer) => known.layers.push((layer, stream.to.clone())),
+                None => known.whole.clone_from(&stream.to),
+            }
         }
         Ok(Floor {
             clients,
@@ -248,7 +264,18 @@ impl Floor {
         let packet = self.scratch.get(..opened.len)?;
         let start = usize::from(header.payload_start);
         let (front, payload) = packet.split_at_checked(start)?;
-        for to in self.receivers.get(&header.ssrc)? {
+        let receivers = self.receivers.get(&header.ssrc)?;
+        let to = match receivers.layers.is_empty() {
+            true => &receivers.whole,
+            false => {
+                let stamp =
+                    payload.get(codec::layered_stamp_at(header.payload_type, payload)?..)?;
+                let layer = Stamp::read(stamp)?.encoding;
+                let mut layers = receivers.layers.iter();
+                &layers.find(|(known, _)| *known == layer)?.1
+            }
+        };
+        for to in to {
             let Some(to) = self.clients.get_mut(*to as usize) else {
                 continue;
             };
@@ -290,6 +317,7 @@ mod tests {
                 aes_cm: profile == Profile::Aes128CmSha1_80,
                 streams: vec![Stream {
                     ssrc: 7,
+                    layer: None,
                     from: 0,
                     to: vec![1, 2],
                 }],

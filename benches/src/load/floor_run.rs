@@ -25,8 +25,9 @@ use super::thread::{Order, Route};
 const PATIENCE: Duration = Duration::from_secs(20);
 const WARMUP: Duration = Duration::from_secs(2);
 
-/// The streams that a run had all the time; what changed hands in between is left out.
-pub fn streams(routes: &[Route]) -> Vec<Stream> {
+/// The streams that a run had all the time; what changed hands in between is left out. `layered`: those of a camera or screen share
+/// an SSRC.
+pub fn streams(routes: &[Route], layered: bool) -> Vec<Stream> {
     let mut most: BTreeMap<(u32, u8), u64> = BTreeMap::new();
     for route in routes {
         let packets = most.entry((route.from, route.encoding)).or_default();
@@ -41,10 +42,17 @@ pub fn streams(routes: &[Route]) -> Vec<Stream> {
     }
     streams
         .into_iter()
-        .map(|((from, encoding), to)| Stream {
-            ssrc: stamp::ssrc(from, encoding),
-            from,
-            to,
+        .map(|((from, encoding), to)| {
+            let shares = layered && stamp::is_video(encoding);
+            Stream {
+                ssrc: match shares {
+                    true => stamp::ssrc(from, stamp::lowest(encoding)),
+                    false => stamp::ssrc(from, encoding),
+                },
+                layer: shares.then_some(encoding),
+                from,
+                to,
+            }
         })
         .collect()
 }
@@ -61,10 +69,10 @@ pub fn run(
     cpus: Option<&str>,
     feedback: bool,
 ) -> Result<Report, String> {
-    if plan.camera.codec.is_layered() {
-        return Err("the floor forwards whole SSRCs: it has no figure for codecs with several layers on one".to_owned());
-    }
-    let sent: BTreeSet<u32> = streams.iter().map(|stream| stream.ssrc).collect();
+    let sent: BTreeSet<_> = streams
+        .iter()
+        .map(|stream| (stream.ssrc, stream.layer))
+        .collect();
     let profile = options
         .profiles
         .first()
@@ -105,7 +113,9 @@ pub fn run(
         let now = clock.now();
         let mut sources = sources_of(number, part, &plan.camera, now, options.spread, &mut random);
         for video in &mut sources.videos {
-            video.keep(|ssrc| sent.contains(&ssrc));
+            video.keep(|ssrc, encoding| {
+                sent.contains(&(ssrc, None)) || sent.contains(&(ssrc, Some(encoding)))
+            });
         }
         let client = Client::fixed(
             now,
@@ -117,7 +127,7 @@ pub fn run(
         );
         threads
             .of(number)
-            .give(Order::Adopt(Box::new(client), socket));
+            .give(Order::Adopt(Box::new(client), socket, None));
     }
     let end = clock.now() + PATIENCE;
     loop {
@@ -167,11 +177,16 @@ mod tests {
             route(0, 0, 3, 100),
             route(0, 2, 3, 4),
         ];
-        let mut found: Vec<_> = streams(&routes)
+        let mut found: Vec<_> = streams(&routes, false)
             .into_iter()
             .map(|stream| stream.to)
             .collect();
         found.sort();
         assert_eq!(found, [vec![1, 2], vec![3]]);
+        let layers = streams(&routes, true);
+        let first = stamp::ssrc(0, 0);
+        assert!(layers.iter().all(|stream| stream.ssrc == first));
+        let layers: Vec<_> = layers.into_iter().map(|stream| stream.layer).collect();
+        assert_eq!(layers, [Some(0), Some(2)]);
     }
 }

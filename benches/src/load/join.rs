@@ -135,7 +135,8 @@ impl Joiner<'_> {
                 &mut random,
             ),
         );
-        self.connector.give(Order::Adopt(Box::new(client), socket));
+        self.connector
+            .give(Order::Adopt(Box::new(client), socket, None));
         Ok(Joined {
             number,
             web_socket: created.web_socket,

@@ -246,13 +246,14 @@ impl Video {
         }
     }
 
-    /// Sends only encodings of which `wanted` says so.
-    pub fn keep(&mut self, wanted: impl Fn(u32) -> bool) {
+    /// Sends only what is wanted, by its SSRC and what stands for it in a [`Stamp`], and the layers that it rests on.
+    pub fn keep(&mut self, wanted: impl Fn(u32, u8) -> bool) {
         for encoding in &mut self.encodings {
-            encoding.active = match wanted(encoding.ssrc) {
-                true => encoding.layers.len(),
-                false => 0,
-            };
+            let (kind, number) = (encoding.kind, encoding.number);
+            let layers = (number..).zip(1..=encoding.layers.len());
+            let wanted =
+                layers.filter(|(layer, _)| wanted(encoding.ssrc, stamp::encoding(kind, *layer)));
+            encoding.active = wanted.map(|(_, count)| count).last().unwrap_or(0);
         }
     }
 

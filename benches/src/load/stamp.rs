@@ -29,6 +29,16 @@ pub fn ssrc(client: u32, encoding: u8) -> u32 {
     formats::ssrc(client, kind, number)
 }
 
+/// Whether this is an [`encoding`] of video.
+pub fn is_video(encoding: u8) -> bool {
+    encoding < AUDIO
+}
+
+/// The lowest [`encoding`] of the same source.
+pub fn lowest(encoding: u8) -> u8 {
+    encoding & !(SCREEN - 1)
+}
+
 /// The label of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {

@@ -41,8 +41,8 @@ pub enum Notice {
 
 /// What a thread shall do.
 pub enum Order {
-    /// Drive this client.
-    Adopt(Box<Client>, UdpSocket),
+    /// Drive this client; with what is on its line, if another thread drove it before.
+    Adopt(Box<Client>, UdpSocket, Option<Box<ClientLine>>),
     /// See [`Notice`].
     Notice(u32, Notice),
     /// This client asked for an encoding of another one.
@@ -115,11 +115,14 @@ pub enum Role {
     Media,
 }
 
+/// The line of a client. With what was received come its source and the time of its arrival.
+pub type ClientLine = Line<(SocketAddr, Time)>;
+
 struct Slot {
     client: Box<Client>,
     socket: UdpSocket,
-    /// If it does anything. With what was received come its source and the time of its arrival.
-    line: Option<Line<(SocketAddr, Time)>>,
+    /// If it does anything.
+    line: Option<Box<ClientLine>>,
     /// Its entry in the queue of timers that counts.
     scheduled: Time,
 }
@@ -337,7 +340,7 @@ impl Thread {
             self.hand_over(index);
             return;
         }
-        let line = slot.line.as_ref().map(Line::poll_timeout);
+        let line = slot.line.as_ref().map(|line| line.poll_timeout());
         let at = slot.client.poll_timeout().min(line.unwrap_or(Time::FAR));
         if at < slot.scheduled {
             slot.scheduled = at;
@@ -362,7 +365,7 @@ impl Thread {
         if let Role::Connector(media) = &self.role
             && let Some(handle) = media.get(number as usize % media.len().max(1))
         {
-            handle.give(Order::Adopt(slot.client, slot.socket));
+            handle.give(Order::Adopt(slot.client, slot.socket, slot.line));
             let _ = self.events.send(Event::Connected(number));
         }
     }
@@ -370,7 +373,7 @@ impl Thread {
     fn obey(&mut self, order: Order) {
         let now = self.clock.now();
         match order {
-            Order::Adopt(client, socket) => self.adopt(client, socket),
+            Order::Adopt(client, socket, line) => self.adopt(client, socket, line),
             Order::Notice(number, notice) => {
                 let Some(index) = self.by_number.get(&number).copied() else {
                     return;
@@ -479,7 +482,7 @@ impl Thread {
         Some(&mut slot.client)
     }
 
-    fn adopt(&mut self, client: Box<Client>, socket: UdpSocket) {
+    fn adopt(&mut self, client: Box<Client>, socket: UdpSocket, line: Option<Box<ClientLine>>) {
         let index = self
             .slots
             .iter()
@@ -499,14 +502,25 @@ impl Thread {
             return;
         }
         self.by_number.insert(number, index);
-        let line = (!self.line.is_plain()).then(|| Line::new(self.line, self.random.fork()));
-        self.slots[index] = Some(Slot {
+        let own =
+            || (!self.line.is_plain()).then(|| Box::new(Line::new(self.line, self.random.fork())));
+        let line = line.or_else(own);
+        let mut slot = Slot {
             client,
             socket,
             line,
-            // At once: it may have something to send already.
-            scheduled: Time::ZERO,
-        });
-        self.timers.push(Reverse((Time::ZERO, index)));
+            scheduled: Time::FAR,
+        };
+        // It may have something to send already.
+        let mut context = Context {
+            now: self.clock.now(),
+            clock: &self.clock,
+            egress: &mut self.egress,
+            stats: &mut self.stats,
+            delays: delays(&self.line),
+        };
+        slot.client.handle_timeout(&mut context);
+        self.slots[index] = Some(slot);
+        self.after(index);
     }
 }
