@@ -142,6 +142,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
             server_id: config.websockets.server_id.clone(),
             idle_timeout: config.websockets.idle_timeout,
             send_pings: config.websockets.ping_interval.is_some(),
+            compression: config.websockets.compression,
             ping_interval: config
                 .websockets
                 .ping_interval

@@ -6,8 +6,8 @@
 //!
 //! Where it differs from Jitsi Videobridge:
 //!
-//! - permessage-deflate is not negotiated, whatever the client offers: the websocket library has none. Clients
-//!   cope, and there is nothing to inflate (T57).
+//! - permessage-deflate is negotiated without context takeover in both directions: a socket holds no window between
+//!   messages. What is inflated is bounded in bytes and blocks (T57), and short texts are sent as they are.
 //! - A request without a password is refused with 403, not 500.
 //! - Pings are sent when a direction was silent, and only received frames count against the idle timeout: a
 //!   peer that is gone without a word is noticed (T60). A message in fragments counts when it is complete, so a
@@ -18,9 +18,11 @@
 //! The password stands in the query of the URL; the query is never logged (T58).
 
 mod connection;
+mod deflate;
 mod failures;
 mod frames;
 mod registry;
+mod socket;
 mod target;
 
 #[cfg(test)]
@@ -33,20 +35,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
+use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tracing::debug;
 
 use self::connection::Connection;
+use self::deflate::Agreement;
 use self::failures::Failures;
-use self::frames::Counted;
 pub use self::registry::WebSockets;
+use self::socket::Socket;
 use self::target::{Peer, Refusal, Target};
 
 /// Bounds of a websocket.
@@ -86,6 +86,8 @@ pub struct WebSocketOptions {
     pub idle_timeout: Duration,
     /// Whether to send pings at all (`send-keepalive-pings`).
     pub send_pings: bool,
+    /// Whether to agree to permessage-deflate (`enable-compression`).
+    pub compression: bool,
 }
 
 impl Default for WebSocketOptions {
@@ -95,12 +97,10 @@ impl Default for WebSocketOptions {
             ping_interval: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             send_pings: true,
+            compression: true,
         }
     }
 }
-
-/// An accepted websocket.
-type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
 
 /// What serves the requests.
 struct Server<A> {
@@ -163,19 +163,15 @@ async fn accept<A: ControlAccess>(
         }
         return refuse(&Refusal::AuthenticationFailed);
     }
+    let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let compression = Agreement::from_offers(offers.iter().map(HeaderValue::as_bytes))
+        .filter(|_| server.options.compression);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else {
             // The client went before the answer reached it.
             return;
         };
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(limits::MAX_READ))
-            .max_frame_size(Some(limits::MAX_READ))
-            .read_buffer_size(limits::READ_BUFFER)
-            .write_buffer_size(0);
-        let stream = Counted::new(TokioIo::new(upgraded));
-        let socket: Socket =
-            WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        let socket = Socket::new(upgraded, compression.is_some()).await;
         // Only a socket that exists may replace another one, so it is registered here.
         let opened = server.access.with_control(|control, now| {
             let key = target.authorise(control)?;
@@ -187,6 +183,7 @@ async fn accept<A: ControlAccess>(
             access: &*server.access,
             sockets: &server.sockets,
             options: &server.options,
+            compression,
         };
         match opened {
             Some(registration) => connection.run(socket, registration).await,
@@ -199,7 +196,11 @@ async fn accept<A: ControlAccess>(
         (header::UPGRADE, "websocket"),
         (header::SEC_WEBSOCKET_ACCEPT, accept_key.as_str()),
     ];
-    (StatusCode::SWITCHING_PROTOCOLS, upgraded).into_response()
+    let agreed = compression.map(|agreement| {
+        let name = header::SEC_WEBSOCKET_EXTENSIONS;
+        [(name, agreement.header())]
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, upgraded, agreed, ()).into_response()
 }
 
 /// The key that accepts a websocket, or what is wrong with the request (RFC 6455 §4.2.1).

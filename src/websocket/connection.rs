@@ -9,15 +9,16 @@ use causeway_bridge::limits::MAX_MESSAGE_BYTES;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::debug;
 
-use super::Socket;
 use super::WebSocketOptions;
+use super::deflate::{Agreement, Refused};
 use super::frames::is_too_many;
 use super::limits::{CONTROL_FRAMES_PER_SECOND, GOODBYE, LINGER};
 use super::registry::{Counters, Next, Registration, WebSockets};
+use super::socket::{self, Socket};
 
 /// Why a socket ends.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Connection<'a, A> {
     pub(super) access: &'a A,
     pub(super) sockets: &'a WebSockets,
     pub(super) options: &'a WebSocketOptions,
+    /// How texts are compressed; `None` = not at all.
+    pub(super) compression: Option<Agreement>,
 }
 
 impl<A: ControlAccess> Connection<'_, A> {
@@ -144,7 +147,7 @@ impl<A: ControlAccess> Connection<'_, A> {
             };
             let (message, text) = match next {
                 Some(Next::Close(code, reason)) => return Ending::Close(code, reason.into()),
-                Some(Next::Text(text)) => (Message::text(&*text), Some(text)),
+                Some(Next::Text(text)) => (socket::message(&text, self.compression), Some(text)),
                 None => {
                     // Silence from us makes proxies give up, silence from the peer may be its death.
                     let was_heard = heard.swap(false, Ordering::Relaxed);
@@ -211,11 +214,24 @@ async fn take_leave(
     let _ = timeout(GOODBYE, farewell).await;
 }
 
-/// How to end after an error of the library.
-fn failure(error: tungstenite::Error) -> Ending {
-    use tungstenite::Error::{AlreadyClosed, Capacity, ConnectionClosed, Io, Protocol, Utf8};
-    use tungstenite::error::{CapacityError, ProtocolError};
+/// How to end after an error.
+fn failure(error: socket::Error) -> Ending {
+    use tokio_tungstenite::tungstenite::Error::{
+        AlreadyClosed, Capacity, ConnectionClosed, Io, Protocol, Utf8,
+    };
+    use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 
+    let error = match error {
+        socket::Error::Library(error) => error,
+        socket::Error::Compressed(refused) => {
+            return match refused {
+                // As far as it was read.
+                Refused::TooLong => Ending::Fail(1009, too_large(MAX_MESSAGE_BYTES + 1).into()),
+                Refused::TooManyBlocks => Ending::Fail(1008, "Too many blocks".into()),
+                Refused::Corrupt => Ending::Fail(1007, "Invalid compressed data".into()),
+            };
+        }
+    };
     match error {
         Capacity(CapacityError::MessageTooLong { size, .. }) => {
             Ending::Fail(1009, too_large(size).into())

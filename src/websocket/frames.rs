@@ -1,8 +1,13 @@
-//! Bounds the frames of a message (T56).
+//! What the websocket library does not do with frames. Their bytes pass here on their way to it.
 //!
-//! The websocket library puts fragments together and bounds their bytes, not their number: empty ones could go on
-//! for ever. So the bytes pass here on their way to it, and their frame headers are counted.
+//! It puts fragments together and bounds their bytes, not their number: empty ones could go on for ever. So frame
+//! headers are counted (T56).
+//!
+//! It refuses whatever has RSV1 set, and does not tell compressed messages from others. So where compression was
+//! negotiated, the first frame of a compressed message (RFC 7692 §6) goes on as that of a binary message without
+//! RSV1, and it is remembered whether that was a text. RSV1 anywhere else stays, and is refused.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,9 +19,17 @@ use super::limits::MAX_FRAMES;
 /// Longest frame header: flags, length in eight bytes, mask.
 const LONGEST_HEADER: usize = 14;
 
+/// Flags and opcodes in the first byte of a frame.
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const CONTROL: u8 = 0x08;
+const OPCODE: u8 = 0x0f;
+const TEXT: u8 = 0x01;
+const BINARY: u8 = 0x02;
+
 /// Reads along: follows the frames (RFC 6455 §5.2) in a stream of bytes that comes in pieces of any size.
 #[derive(Debug, Default)]
-struct FrameCounter {
+struct Follower {
     /// The next frame's header, as far as it has come.
     header: [u8; LONGEST_HEADER],
     known: usize,
@@ -24,22 +37,32 @@ struct FrameCounter {
     payload: u64,
     /// Frames of the message that is not complete.
     frames: u32,
+    /// Whether messages may be compressed.
+    compression: bool,
+    /// For each message that began and that the library takes for a binary one: whether it is a compressed text. No
+    /// more than begin in one read, as the library reads when it has no complete frame.
+    binaries: VecDeque<bool>,
 }
 
-impl FrameCounter {
-    /// Takes the next bytes; false if a message has more than [`MAX_FRAMES`].
-    fn follow(&mut self, mut bytes: &[u8]) -> bool {
-        while let Some(first) = bytes.first() {
+impl Follower {
+    /// Takes the next bytes, and changes what the library has to see otherwise; false if a message has more than
+    /// [`MAX_FRAMES`].
+    fn follow(&mut self, mut bytes: &mut [u8]) -> bool {
+        while !bytes.is_empty() {
             if self.payload > 0 {
                 let skipped = self
                     .payload
                     .min(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 self.payload -= skipped;
-                bytes = &bytes[usize::try_from(skipped).unwrap_or(bytes.len())..];
+                let skipped = usize::try_from(skipped).unwrap_or(bytes.len());
+                bytes = &mut bytes[skipped..];
                 continue;
             }
-            bytes = &bytes[1..];
-            self.header[self.known] = *first;
+            if self.known == 0 && self.compression {
+                self.mark(&mut bytes[0]);
+            }
+            self.header[self.known] = bytes[0];
+            bytes = &mut bytes[1..];
             self.known += 1;
             if self.known == header_len(&self.header[..self.known]) {
                 self.payload = payload_len(&self.header);
@@ -52,8 +75,17 @@ impl FrameCounter {
         true
     }
 
+    /// Takes the first byte of a frame.
+    fn mark(&mut self, first: &mut u8) {
+        let (opcode, compressed) = (*first & OPCODE, *first & RSV1 != 0);
+        if opcode == BINARY || (opcode == TEXT && compressed) {
+            self.binaries.push_back(opcode == TEXT);
+            *first = *first & !(RSV1 | OPCODE) | BINARY;
+        }
+    }
+
     fn count(&mut self) -> bool {
-        let (last, control) = (self.header[0] & 0x80 != 0, self.header[0] & 0x08 != 0);
+        let (last, control) = (self.header[0] & FIN != 0, self.header[0] & CONTROL != 0);
         if control {
             return true;
         }
@@ -89,28 +121,36 @@ fn payload_len(header: &[u8; LONGEST_HEADER]) -> u64 {
     }
 }
 
-/// A connection that ends with an error when a message has more than [`MAX_FRAMES`].
+/// A connection whose frames are followed; it ends with an error when a message has more than [`MAX_FRAMES`].
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub(super) struct Followed<S> {
     stream: S,
-    counter: FrameCounter,
+    follower: Follower,
 }
 
-impl<S> Counted<S> {
-    pub(super) fn new(stream: S) -> Counted<S> {
-        Counted {
+impl<S> Followed<S> {
+    pub(super) fn new(stream: S, compression: bool) -> Followed<S> {
+        Followed {
             stream,
-            counter: FrameCounter::default(),
+            follower: Follower {
+                compression,
+                ..Follower::default()
+            },
         }
+    }
+
+    /// Whether the binary message that the library returned last is a compressed text. Call it once for each.
+    pub(super) fn was_compressed_text(&mut self) -> bool {
+        self.follower.binaries.pop_front().unwrap_or(false)
     }
 }
 
-/// The error of reading from a [`Counted`] that has had enough.
+/// The error of reading from a [`Followed`] that has had enough.
 pub(super) fn is_too_many(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::QuotaExceeded
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Followed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -119,7 +159,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if this.counter.follow(&buffer.filled()[before..]) {
+        if this.follower.follow(&mut buffer.filled_mut()[before..]) {
             Poll::Ready(Ok(()))
         } else {
             Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()))
@@ -127,7 +167,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Followed<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -171,8 +211,9 @@ mod tests {
 
     /// Whether the stream passes, in pieces of `size`.
     fn passes(stream: &[u8], size: usize) -> bool {
-        let mut counter = FrameCounter::default();
-        stream.chunks(size).all(|piece| counter.follow(piece))
+        let mut follower = Follower::default();
+        let mut stream = stream.to_vec();
+        stream.chunks_mut(size).all(|piece| follower.follow(piece))
     }
 
     #[test]
@@ -220,5 +261,46 @@ mod tests {
         stream.extend_from_slice(&[0xff; 8]);
         stream.resize(10_000, 0);
         assert!(passes(&stream, 100));
+    }
+
+    #[test]
+    fn compressed_messages_go_on_as_binary_ones_and_rsv1_elsewhere_stays() {
+        // What comes, what goes on, and whether it is a message that began as a compressed text.
+        let frames = [
+            (0x81, 0x81, None),
+            (0xc1, 0x82, Some(true)),
+            (0x82, 0x82, Some(false)),
+            (0xc2, 0x82, Some(false)),
+            // In fragments; the last has RSV1, which is an error.
+            (0x41, 0x02, Some(true)),
+            (0x00, 0x00, None),
+            (0xc9, 0xc9, None),
+            (0xc0, 0xc0, None),
+            // Further reserved bits and opcodes.
+            (0xf1, 0xb2, Some(true)),
+            (0xc3, 0xc3, None),
+            (0xc8, 0xc8, None),
+        ];
+        for compression in [true, false] {
+            for size in [1, 5, usize::MAX] {
+                let mut follower = Follower {
+                    compression,
+                    ..Follower::default()
+                };
+                let mut stream: Vec<u8> = frames
+                    .iter()
+                    .flat_map(|(came, ..)| frame(*came, 200))
+                    .collect();
+                assert!(stream.chunks_mut(size).all(|piece| follower.follow(piece)));
+                let expected = frames
+                    .iter()
+                    .flat_map(|(came, goes, _)| frame(if compression { *goes } else { *came }, 200))
+                    .collect::<Vec<u8>>();
+                assert_eq!(stream, expected);
+                let marks = frames.iter().filter_map(|(_, _, text)| *text);
+                let marks = marks.filter(|_| compression).collect::<Vec<bool>>();
+                assert_eq!(Vec::from(follower.binaries), marks);
+            }
+        }
     }
 }

@@ -22,8 +22,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{
+    Control as ControlOpCode, Data, OpCode,
+};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::*;
@@ -31,6 +34,15 @@ use super::*;
 /// Bytes on the way in each direction, as in the buffers of a TCP connection.
 const PIPE: usize = 16 << 10;
 const HELLO: &str = r#"{"colibriClass":"ClientHello"}"#;
+
+/// [`HELLO`] as zlib compresses it.
+const HELLO_DEFLATED: [u8; 32] = [
+    0xaa, 0x56, 0x4a, 0xce, 0xcf, 0xc9, 0x4c, 0x2a, 0xca, 0x74, 0xce, 0x49, 0x2c, 0x2e, 0x56, 0xb2,
+    0x52, 0x72, 0xce, 0xc9, 0x4c, 0xcd, 0x2b, 0xf1, 0x48, 0xcd, 0xc9, 0xc9, 0x57, 0xaa, 0x05, 0x00,
+];
+/// What Chromium offers, and what comes of it.
+const CHROMIUM: &str = "permessage-deflate; client_max_window_bits";
+const AGREED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// The control plane as the daemon has it.
 struct Plane {
@@ -201,6 +213,30 @@ impl World {
         client
     }
 
+    fn request(&self, endpoint: EndpointKey, offer: &str) -> Request {
+        let mut request = format!("ws://bridge{}", self.path(endpoint))
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("sec-websocket-extensions", offer.parse().unwrap());
+        request
+    }
+
+    /// An endpoint's client that was greeted, and the bridge's answer to what it offered.
+    async fn offer(&self, endpoint: EndpointKey, offer: &str) -> (Client, Option<String>) {
+        let request = self.request(endpoint, offer);
+        let (mut client, response) = tokio_tungstenite::client_async(request, self.pipe())
+            .await
+            .expect("the upgrade is accepted");
+        assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+        let agreed = response.headers().get("sec-websocket-extensions");
+        (
+            client,
+            agreed.map(|agreed| agreed.to_str().unwrap().to_owned()),
+        )
+    }
+
     /// Status and body of the answer to a refused upgrade.
     async fn refused(&self, path: &str) -> (u16, String) {
         let url = format!("ws://bridge{path}");
@@ -274,6 +310,26 @@ async fn assert_alive(client: &mut Client) {
 
 fn fragment(opcode: Data, last: bool, payload: &[u8]) -> Message {
     Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(opcode), last))
+}
+
+/// A frame with RSV1.
+fn compressed(opcode: Data, last: bool, payload: &[u8]) -> Message {
+    let mut frame = Frame::message(payload.to_vec(), OpCode::Data(opcode), last);
+    frame.header_mut().rsv1 = true;
+    Message::Frame(frame)
+}
+
+/// First byte and payload of the next frame from the bridge, as they are.
+async fn next_frame(pipe: &mut DuplexStream) -> (u8, Vec<u8>) {
+    let flags = pipe.read_u8().await.unwrap();
+    let len = match pipe.read_u8().await.unwrap() {
+        126 => pipe.read_u16().await.unwrap().into(),
+        short @ 0..126 => short.into(),
+        other => panic!("a length of {other}"),
+    };
+    let mut payload = vec![0; len];
+    pipe.read_exact(&mut payload).await.unwrap();
+    (flags, payload)
 }
 
 // ---- accepting and refusing ---------------------------------------------------------------------
@@ -378,26 +434,82 @@ async fn case_13_there_are_no_relays_to_connect_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_t57_compression_and_subprotocols_are_not_negotiated() {
+async fn case_14_compression_is_negotiated_and_subprotocols_are_not() {
     let world = World::new();
-    let mut request = format!("ws://bridge{}", world.path(world.a))
-        .into_client_request()
-        .unwrap();
+    let mut request = world.request(world.a, CHROMIUM);
     let headers = request.headers_mut();
-    headers.insert(
-        "sec-websocket-extensions",
-        "permessage-deflate; client_max_window_bits"
-            .parse()
-            .unwrap(),
-    );
+    headers.insert("sec-websocket-protocol", "chat".parse().unwrap());
     headers.insert("origin", "https://elsewhere.example".parse().unwrap());
-    let (mut client, response) = tokio_tungstenite::client_async(request, world.pipe())
+    let mut pipe = world.pipe();
+    // By hand: the client's library insists on a subprotocol that it asked for.
+    let mut lines = format!("GET {} HTTP/1.1\r\n", world.path(world.a));
+    for (name, value) in request.headers() {
+        lines.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+    }
+    pipe.write_all(format!("{lines}\r\n").as_bytes())
         .await
         .unwrap();
-    assert!(!response.headers().contains_key("sec-websocket-extensions"));
-    assert!(!response.headers().contains_key("sec-websocket-protocol"));
-    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(pipe.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(
+        answer.contains(&format!("sec-websocket-extensions: {AGREED}\r\n")),
+        "{answer}"
+    );
+    assert!(!answer.contains("sec-websocket-protocol"), "{answer}");
+    // The greeting is short and goes plain.
+    let (flags, hello) = next_frame(&mut pipe).await;
+    assert_eq!(flags, 0x81);
+    assert!(hello.starts_with(br#"{"colibriClass":"ServerHello""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_14_t57_compression_can_be_turned_off() {
+    let world = World::with(BridgeConfig::default(), |options| {
+        options.compression = false
+    });
+    let (mut client, agreed) = world.offer(world.a, CHROMIUM).await;
+    assert_eq!(agreed, None);
     assert_alive(&mut client).await;
+    client
+        .send(compressed(Data::Text, true, &HELLO_DEFLATED))
+        .await
+        .unwrap();
+    assert_eq!(closed(&mut client).await, closes(1002, "Protocol error"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_client_offers_decides_about_compression() {
+    let world = World::new();
+    for (offer, expected) in [
+        (
+            "x-webkit-deflate-frame, permessage-deflate",
+            Some(AGREED.to_owned()),
+        ),
+        (
+            "permessage-deflate; server_max_window_bits=\"10\"",
+            Some(format!("{AGREED}; server_max_window_bits=10")),
+        ),
+        ("permessage-deflate; server_max_window_bits=7", None),
+        ("permessage-deflate; client_max_window_bits=16", None),
+        ("permessage-deflate; unknown", None),
+        ("permessage-deflate; =", None),
+    ] {
+        // An offer that can not be accepted is no reason to refuse the socket.
+        let (mut client, agreed) = world.offer(world.a, offer).await;
+        assert_eq!(agreed, expected, "{offer}");
+        assert_alive(&mut client).await;
+    }
+    // Without an offer, there is nothing to agree upon.
+    let mut client = world.connect(world.a).await;
+    client
+        .send(compressed(Data::Text, true, &HELLO_DEFLATED))
+        .await
+        .unwrap();
+    assert_eq!(closed(&mut client).await, closes(1002, "Protocol error"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -681,6 +793,188 @@ async fn t56_frames_without_mask_and_floods_of_control_frames_end_the_socket() {
         closed(&mut client).await,
         closes(1008, "Too many control frames")
     );
+}
+
+// ---- compression --------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn compressed_and_plain_texts_are_heard_in_any_order() {
+    let world = World::new();
+    let (mut client, _) = world.offer(world.a, CHROMIUM).await;
+    let mut received = 0;
+    for _ in 0..3 {
+        for text in [
+            compressed(Data::Text, true, &HELLO_DEFLATED),
+            Message::text(HELLO),
+        ] {
+            // Binary messages are ignored, whatever is in them.
+            client.send(Message::binary(HELLO)).await.unwrap();
+            client
+                .send(compressed(Data::Binary, true, b"\x07"))
+                .await
+                .unwrap();
+            client.send(text).await.unwrap();
+            assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+            received += 1;
+        }
+    }
+    // In fragments, of which only the first says that it is compressed, and with control frames between.
+    let (head, tail) = HELLO_DEFLATED.split_at(5);
+    client
+        .send(compressed(Data::Text, false, head))
+        .await
+        .unwrap();
+    client.send(Message::Ping("between".into())).await.unwrap();
+    client
+        .send(fragment(Data::Continue, false, b""))
+        .await
+        .unwrap();
+    client
+        .send(fragment(Data::Continue, true, tail))
+        .await
+        .unwrap();
+    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+    assert_eq!(world.sockets.stats().messages_received, received + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rsv1_belongs_on_the_first_frame_of_a_message_only() {
+    let world = World::new();
+    let control = |opcode| {
+        let mut frame = Frame::ping(&b""[..]);
+        frame.header_mut().opcode = OpCode::Control(opcode);
+        frame.header_mut().rsv1 = true;
+        vec![Message::Frame(frame)]
+    };
+    let mut reserved = Frame::message(HELLO_DEFLATED.to_vec(), OpCode::Data(Data::Text), true);
+    (reserved.header_mut().rsv1, reserved.header_mut().rsv2) = (true, true);
+    for frames in [
+        control(ControlOpCode::Ping),
+        control(ControlOpCode::Pong),
+        control(ControlOpCode::Close),
+        vec![
+            compressed(Data::Text, false, &HELLO_DEFLATED[..5]),
+            compressed(Data::Continue, true, &HELLO_DEFLATED[5..]),
+        ],
+        vec![
+            fragment(Data::Text, false, b"{"),
+            compressed(Data::Continue, true, b"}"),
+        ],
+        // A message inside of another one.
+        vec![
+            compressed(Data::Text, false, &HELLO_DEFLATED[..5]),
+            compressed(Data::Text, true, &HELLO_DEFLATED),
+        ],
+        vec![Message::Frame(reserved)],
+    ] {
+        let (mut client, _) = world.offer(world.a, CHROMIUM).await;
+        for frame in frames {
+            client.send(frame).await.unwrap();
+        }
+        assert_eq!(closed(&mut client).await, closes(1002, "Protocol error"));
+    }
+}
+
+/// From a client that compresses, through the bridge, to one that reads compressed texts, one that agreed to a
+/// window that is too small, and one that does not know of it.
+#[tokio::test(start_paused = true)]
+async fn long_texts_are_sent_compressed_to_whoever_agreed() {
+    let world = World::new();
+    let words = "so much to say, ".repeat(300);
+    let text = format!(r#"{{"colibriClass":"EndpointMessage","to":"B","msgPayload":"{words}"}}"#);
+    let message = deflate::Deflater::new().deflated(text.as_bytes()).unwrap();
+    assert!(message.len() < 200);
+    let (mut a, _) = world.offer(world.a, CHROMIUM).await;
+    for (offer, flags) in [
+        (Some(CHROMIUM), 0xc1),
+        (Some("permessage-deflate; server_max_window_bits=15"), 0xc1),
+        (Some("permessage-deflate; server_max_window_bits=13"), 0xc1),
+        (Some("permessage-deflate; server_max_window_bits=12"), 0x81),
+        (None, 0x81),
+    ] {
+        let b = match offer {
+            Some(offer) => world.offer(world.b, offer).await.0,
+            None => world.connect(world.b).await,
+        };
+        let mut b = b.into_inner();
+        // Twice: no message refers to the one before.
+        for _ in 0..2 {
+            a.send(compressed(Data::Text, true, &message))
+                .await
+                .unwrap();
+            let (got, payload) = next_frame(&mut b).await;
+            assert_eq!(got, flags, "{offer:?}");
+            let payload = if flags == 0xc1 {
+                assert!(payload.len() < 200);
+                deflate::inflated(&payload).unwrap()
+            } else {
+                payload
+            };
+            let got: Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!(got["from"], "A");
+            assert_eq!(got["msgPayload"], *words);
+        }
+    }
+    assert_eq!(world.sockets.stats().messages_sent, 1 + 5 + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t57_what_compressed_texts_become_is_bounded() {
+    let world = World::new();
+    let mut b = world.connect(world.b).await;
+    let deflated = |text: &[u8]| miniz_oxide::deflate::compress_to_vec(text, 9);
+    let too_large = "Text message too large: 65,537 > 65,536";
+    for (message, expected) in [
+        // 64 KiB of zeros, a thousand times: in one frame of 64 KiB.
+        (deflated(&vec![0; 1_000 << 16]), closes(1009, too_large)),
+        (
+            deflated(&vec![b' '; MAX_MESSAGE_BYTES + 1]),
+            closes(1009, too_large),
+        ),
+        ([0x03, 0x00].repeat(30_000), closes(1008, "Too many blocks")),
+        (vec![0x07; 100], closes(1007, "Invalid compressed data")),
+        // A reference to the message before.
+        (
+            vec![0xf2, 0x00, 0x11, 0x00, 0x00],
+            closes(1007, "Invalid compressed data"),
+        ),
+        (deflated(b"\xff\xfe"), closes(1007, "Invalid UTF-8")),
+        // Too long before it is decompressed.
+        (
+            vec![0; limits::MAX_READ + 1],
+            closes(1009, "Text message too large: 131,073 > 65,536"),
+        ),
+    ] {
+        let (mut client, _) = world.offer(world.a, CHROMIUM).await;
+        client
+            .send(compressed(Data::Text, true, &deflated(b"{}")))
+            .await
+            .unwrap();
+        // As long as it is not read to its end, sending does not end.
+        let sending = client.send(compressed(Data::Text, true, &message));
+        let _ = tokio::time::timeout(Duration::from_millis(1), sending).await;
+        assert_eq!(closed(&mut client).await, expected);
+        assert_alive(&mut b).await;
+    }
+    assert_eq!(world.sockets.stats().errors, 7);
+
+    let (mut client, _) = world.offer(world.a, CHROMIUM).await;
+    let longest = HELLO.to_owned() + &" ".repeat(MAX_MESSAGE_BYTES - HELLO.len());
+    client
+        .send(compressed(Data::Text, true, &deflated(longest.as_bytes())))
+        .await
+        .unwrap();
+    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
+}
+
+/// Between messages there is nothing but where in its frame the stream is.
+#[test]
+fn t57_an_idle_compressed_socket_costs_next_to_nothing() {
+    use hyper::upgrade::Upgraded;
+    use hyper_util::rt::TokioIo;
+
+    let plain = size_of::<WebSocketStream<TokioIo<Upgraded>>>();
+    assert!(size_of::<Socket>() <= plain + 128);
 }
 
 // ---- time ---------------------------------------------------------------------------------------
