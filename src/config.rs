@@ -24,6 +24,7 @@ use causeway_hocon::{Config, Error, Origin};
 use ipnet::IpNet;
 
 use crate::export::ExportOptions;
+use crate::tls::Tls;
 
 pub use load::{Load, LoadMeasurement};
 pub use sources::Sources;
@@ -77,6 +78,7 @@ impl Default for DaemonConfig {
             private_http: Some(HttpServer {
                 host: Some("127.0.0.1".to_owned()),
                 port: 8080,
+                tls: None,
                 trusted_proxies: Vec::new(),
             }),
             public_http: None,
@@ -103,8 +105,18 @@ pub struct HttpServer {
     pub host: Option<String>,
     /// TCP port.
     pub port: u16,
+    /// Speak TLS, and nothing else; `None` = clear text.
+    pub tls: Option<Tls>,
     /// Networks of reverse proxies, which may hold any number of sockets.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl HttpServer {
+    /// The key that sets the port.
+    pub fn port_key(&self, name: &str) -> String {
+        let member = self.tls.as_ref().map_or("port", |_| "tls-port");
+        format!("videobridge.http-servers.{name}.{member}")
+    }
 }
 
 /// Bridge channels over WebSockets (`videobridge.websockets`, bridge-channel spec §3.1).
@@ -116,7 +128,7 @@ pub struct Websockets {
     pub server_id: String,
     /// `host` or `host:port`; one URL is advertised for each.
     pub domains: Vec<String>,
-    /// Advertise `wss` or `ws`; `None` = as the public server is, so `ws`.
+    /// Advertise `wss` or `ws`; `None` = as the public server is.
     pub tls: Option<bool>,
     /// Negotiate permessage-deflate.
     pub compression: bool,

@@ -82,9 +82,9 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         .public_http
         .as_ref()
         .filter(|_| config.websockets.enabled);
-    let websockets = public.map(|_| WebsocketUrls {
+    let websockets = public.map(|public| WebsocketUrls {
         domains: config.websockets.domains.clone(),
-        tls: config.websockets.tls.unwrap_or(false),
+        tls: config.websockets.tls.unwrap_or(public.tls.is_some()),
         server_id: config.websockets.server_id.clone(),
     });
     let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(&sockets));
@@ -135,7 +135,8 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
                  videobridge.http-servers.private with a firewall or bind it to 127.0.0.1"
             );
         }
-        tokio::spawn(http::serve(listener, app, Audience::Operators));
+        let tls = server.tls.clone();
+        tokio::spawn(http::serve(listener, app, Audience::Operators, tls));
     }
     if let Some(server) = public {
         let options = websocket::WebSocketOptions {
@@ -151,7 +152,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         let app = websocket::router(Arc::clone(&process), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
         let audience = Audience::Strangers(server.trusted_proxies.clone());
-        tokio::spawn(http::serve(listener, app, audience));
+        tokio::spawn(http::serve(listener, app, audience, server.tls.clone()));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     // An error means that no service manager asked for it.
@@ -211,9 +212,11 @@ async fn listen(server: &HttpServer, name: &str) -> Result<TcpListener, String> 
     let address = SocketAddr::new(ip, server.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!(
-            "can not serve HTTP on {address}: {error}. Choose another videobridge.http-servers.{name}.port"
+            "can not serve HTTP on {address}: {error}. Choose another {}",
+            server.port_key(name)
         )
     })?;
-    tracing::info!(%address, "{name} HTTP server");
+    let tls = server.tls.is_some();
+    tracing::info!(%address, tls, "{name} HTTP server");
     Ok(listener)
 }

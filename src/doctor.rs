@@ -186,22 +186,23 @@ fn servers(report: &mut Report, config: &DaemonConfig) {
         ("public", &config.public_http),
     ];
     for (name, server) in servers {
-        let Some(HttpServer { host, port, .. }) = server.clone() else {
+        let Some(server) = server else {
             report.add(Level::Good, format!("the {name} server is off"));
             continue;
         };
+        let HttpServer { host, port, .. } = server;
         let host = match host.as_deref() {
             None => "0.0.0.0",
             Some("localhost") => "127.0.0.1",
             Some(host) => host,
         };
-        match TcpListener::bind((host, port)) {
+        match TcpListener::bind((host, *port)) {
             Ok(_) => report.add(Level::Good, format!("{name}: TCP {host}:{port} is free")),
             Err(error) => report.add(
                 Level::Problem,
                 format!(
-                    "{name}: TCP {host}:{port} can not be bound: {error}. Set another \
-                     videobridge.http-servers.{name}.port"
+                    "{name}: TCP {host}:{port} can not be bound: {error}. Set another {}",
+                    server.port_key(name)
                 ),
             ),
         }
@@ -348,6 +349,7 @@ mod tests {
             private_http: Some(HttpServer {
                 host: None,
                 port,
+                tls: None,
                 trusted_proxies: Vec::new(),
             }),
             ..DaemonConfig::default()

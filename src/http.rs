@@ -19,6 +19,8 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::tls::Tls;
+
 #[cfg(test)]
 mod tests;
 
@@ -78,8 +80,8 @@ impl Audience {
     }
 }
 
-/// Serves `app` on what `listener` accepts, for ever.
-pub async fn serve<L>(mut listener: L, app: Router, audience: Audience)
+/// Serves `app` on what `listener` accepts, for ever; with `tls` to whoever shakes hands, and to nobody else.
+pub async fn serve<L>(mut listener: L, app: Router, audience: Audience, tls: Option<Tls>)
 where
     L: Listener<Addr = SocketAddr>,
 {
@@ -92,9 +94,15 @@ where
             tracing::debug!(%peer, "refused a connection: too many open");
             continue;
         };
-        let (app, audience) = (app.clone(), Arc::clone(&audience));
+        let (app, audience, tls) = (app.clone(), Arc::clone(&audience), tls.clone());
         tokio::spawn(async move {
-            converse(io, app, &audience).await;
+            match tls {
+                None => converse(io, app, &audience).await,
+                Some(tls) => match tls.accept(io).await {
+                    Ok(io) => converse(io, app, &audience).await,
+                    Err(error) => tracing::debug!(%peer, %error, "no TLS handshake"),
+                },
+            }
             drop(seat);
         });
     }

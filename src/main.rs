@@ -16,6 +16,7 @@ mod logging;
 mod process;
 mod shutdown;
 mod signals;
+mod tls;
 mod watchdog;
 mod websocket;
 mod xmpp;
@@ -164,7 +165,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     tokio::select! {
-        () = http::serve(listener, app, Audience::Strangers(Vec::new())) => {}
+        () = http::serve(listener, app, Audience::Strangers(Vec::new()), None) => {}
         _ = signals.next() => {}
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
     }

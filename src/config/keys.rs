@@ -1,6 +1,7 @@
 //! Which key sets what.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::config::{
@@ -9,9 +10,11 @@ use causeway_bridge::config::{
 };
 use causeway_bridge::srtp::Profile;
 use causeway_hocon::{Error, Settings, Value};
+use tokio_rustls::rustls::SupportedProtocolVersion;
 
 use super::reader::{Reader, address, addresses, networks, number, period, positive, rate, text};
 use crate::export::ExportOptions;
+use crate::tls::{self, Tls};
 
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, Xmpp,
@@ -24,6 +27,8 @@ const MAX_SLOTS: i64 = 1_000;
 const MAX_HEIGHT: i64 = 100_000;
 /// Length of a ufrag prefix; with what follows it a ufrag has at most 256 characters (RFC 8839).
 const MAX_UFRAG_PREFIX: usize = 64;
+/// Where servers with a key store listen.
+const TLS_PORT: i32 = 8_443;
 
 pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     let mut reader = Reader::new(settings);
@@ -534,21 +539,54 @@ fn http_server(r: &mut Reader<'_>, name: &str, default: Option<HttpServer>) -> O
     let (host, port) = default.map_or((None, -1), |server| (server.host, i32::from(server.port)));
     let key = |member: &str| format!("videobridge.http-servers.{name}.{member}");
     let host = r.get(&key("host"), text).or(host);
-    let port = r.get(&key("port"), number(-1, 65_535)).unwrap_or(port);
-    if r.get(&key("key-store-path"), text).is_some() {
-        let reason = "TLS on this server is not implemented; remove the key and put a reverse proxy in front";
-        r.error(&key("key-store-path"), reason);
-    }
+    let clear_port = r.get(&key("port"), number(-1, 65_535)).unwrap_or(port);
+    let tls_port = r.get(&key("tls-port"), number(-1, 65_535));
     let trusted_proxies = r.get(&key("trusted-proxies"), networks).unwrap_or_default();
-    r.known.extend(["tls-port", "send-server-version"].map(key));
-    u16::try_from(port)
-        .ok()
-        .filter(|&port| port != 0)
-        .map(|port| HttpServer {
-            host,
-            port,
-            trusted_proxies,
-        })
+    let key_store = r.get(&key("key-store-path"), text);
+    let password = r.get(&key("key-store-password"), text);
+    let versions = r.get(&key("tls-protocols"), tls_versions);
+    r.known.insert(key("send-server-version"));
+    // With a key store the clear-text port stays closed, whatever else is set.
+    let (port, port_key) = match key_store {
+        Some(_) => (tls_port.unwrap_or(TLS_PORT), key("tls-port")),
+        None => (clear_port, key("port")),
+    };
+    let port = u16::try_from(port).ok().filter(|&port| port != 0);
+    let tls = key_store.and_then(|path| {
+        if port.is_none() {
+            let reason = format!("has no effect, as {port_key} switches the server off");
+            r.warn(&key("key-store-path"), reason);
+            return None;
+        }
+        if r.get(&key("need-client-auth"), Value::to_bool) == Some(true) {
+            let reason = "certificates of clients are not implemented; remove the key and let a reverse proxy ask for them";
+            r.error(&key("need-client-auth"), reason);
+        }
+        let versions = versions.unwrap_or_else(|| tls::VERSIONS.map(|(_, version)| version).into());
+        Tls::load(Path::new(&path), password.as_deref(), &versions)
+            .map_err(|reason| r.error(&key("key-store-path"), reason))
+            .ok()
+    });
+    port.map(|port| HttpServer {
+        host,
+        port,
+        tls,
+        trusted_proxies,
+    })
+}
+
+/// Versions of TLS; those that are too old to be spoken can only be left out.
+fn tls_versions(value: &Value, key: &str) -> Result<Vec<&'static SupportedProtocolVersion>, Error> {
+    let names = value.to_texts(key)?;
+    let versions: Vec<_> = tls::VERSIONS
+        .into_iter()
+        .filter(|(name, _)| names.iter().any(|wanted| wanted == name))
+        .map(|(_, version)| version)
+        .collect();
+    if versions.is_empty() {
+        return Err(value.error(key, "needs TLSv1.2 or TLSv1.3"));
+    }
+    Ok(versions)
 }
 
 fn websockets(r: &mut Reader<'_>, websockets: &mut Websockets) {

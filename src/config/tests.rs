@@ -45,6 +45,7 @@ fn nothing_set_gives_the_defaults_of_jitsi_videobridge() {
         Some(HttpServer {
             host: Some("127.0.0.1".into()),
             port: 8080,
+            tls: None,
             trusted_proxies: Vec::new()
         })
     );
@@ -116,6 +117,7 @@ fn a_nested_file_and_a_dotted_file_mean_the_same() {
         Some(HttpServer {
             host: None,
             port: 9090,
+            tls: None,
             trusted_proxies: vec![
                 "10.0.0.0/8".parse().unwrap(),
                 "fd00::1".parse::<IpAddr>().unwrap().into()
@@ -147,13 +149,78 @@ fn redundant_audio_is_chosen_by_the_words_of_jitsi_videobridge() {
 fn config_case_21_ports_of_minus_one_switch_servers_off() {
     let config = accepted("videobridge.http-servers.private { port = -1, tls-port = -1 }");
     assert_eq!(config.private_http, None);
-    // Opening the clear-text port instead of the one with TLS would be worse than not starting.
-    let refused =
-        refused("videobridge.http-servers.public { key-store-path = /etc/k, tls-port = 443 }");
-    assert!(
-        refused.contains("key-store-path: TLS on this server is not implemented"),
-        "{refused}"
+}
+
+#[test]
+fn config_case_21_a_key_store_makes_a_server_listen_on_the_port_for_tls_only() {
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls/testdata/java.jks");
+    let secure = |server: &str, more: &str| {
+        accepted(&format!(
+            "videobridge.http-servers.{server} {{ key-store-path = \"{store}\", key-store-password = changeit, {more} }}"
+        ))
+    };
+    let private = secure("private", "").private_http.unwrap();
+    assert_eq!((private.port, private.tls.is_some()), (8443, true));
+    assert_eq!(private.host.as_deref(), Some("127.0.0.1"));
+    let public = secure(
+        "public",
+        "port = 9090, tls-port = 443, tls-protocols = [TLSv1.3]",
     );
+    let public = public.public_http.unwrap();
+    assert_eq!((public.port, public.tls.is_some()), (443, true));
+    assert_eq!(
+        public.port_key("public"),
+        "videobridge.http-servers.public.tls-port"
+    );
+
+    let off = format!(
+        "videobridge.http-servers.public {{ key-store-path = \"{store}\", port = 9090, tls-port = -1 }}"
+    );
+    assert_eq!(
+        read(&off).unwrap().0.public_http,
+        None,
+        "the clear port stays closed"
+    );
+    assert!(warned(&off)[0].contains("key-store-path: has no effect"));
+    // Without a key store there is nothing to listen with.
+    let clear = accepted("videobridge.http-servers.public { port = 9090, tls-port = 443 }");
+    assert_eq!(clear.public_http.unwrap().port, 9090);
+}
+
+#[test]
+fn a_key_store_that_can_not_be_used_is_refused_with_key_file_and_reason() {
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls/testdata/java.p12");
+    for (members, reasons) in [
+        (
+            "key-store-path = /nonexistent.p12",
+            ["key-store-path: /nonexistent.p12: ", "can not be read"],
+        ),
+        (
+            &format!("key-store-path = \"{store}\", key-store-password = wrong"),
+            ["/java.p12: ", "the password in key-store-password is wrong"],
+        ),
+        (
+            &format!(
+                "key-store-path = \"{store}\", key-store-password = changeit, tls-protocols = [TLSv1.1]"
+            ),
+            ["tls-protocols: ", "needs TLSv1.2 or TLSv1.3"],
+        ),
+        (
+            &format!(
+                "key-store-path = \"{store}\", key-store-password = changeit, need-client-auth = true"
+            ),
+            ["need-client-auth: ", "not implemented"],
+        ),
+    ] {
+        let refused = refused(&format!("videobridge.http-servers.public {{ {members} }}"));
+        assert!(
+            refused.starts_with("jvb.conf:1: videobridge.http-servers.public."),
+            "{refused}"
+        );
+        for reason in reasons {
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
 }
 
 #[test]

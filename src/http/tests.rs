@@ -9,6 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::*;
+use crate::tls::tests::{localhost, server_and_client};
+use crate::tls::{HANDSHAKE_TIMEOUT, VERSIONS};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -40,9 +42,13 @@ impl Server {
     }
 
     fn for_(audience: Audience) -> Server {
+        Server::with(audience, None)
+    }
+
+    fn with(audience: Audience, tls: Option<Tls>) -> Server {
         let (connections, accepted) = mpsc::unbounded_channel();
         let app = Router::new().route("/", get(|| async { "welcome" }));
-        tokio::spawn(serve(Pipes(accepted), app, audience));
+        tokio::spawn(serve(Pipes(accepted), app, audience, tls));
         Server(connections)
     }
 
@@ -201,4 +207,52 @@ async fn t55_a_scraper_keeps_its_connection_and_a_stranger_does_not() {
     tokio::time::sleep(limits::OPERATOR_TIMEOUT + Duration::from_secs(1)).await;
     assert!(server.welcomes("127.0.0.1").await);
     drop(silent);
+}
+
+/// A server with a certificate, and a client that trusts it.
+fn with_tls(name: &str) -> (Server, tokio_rustls::TlsConnector) {
+    let (file, client) = server_and_client(name);
+    let tls = Tls::load(&file.0, None, &VERSIONS.map(|(_, version)| version)).unwrap();
+    (
+        Server::with(Audience::Strangers(Vec::new()), Some(tls)),
+        client,
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_a_certificate_speaks_tls_only() {
+    let (server, client) = with_tls("only.pem");
+    let pipe = server.connect("198.51.100.1");
+    let mut secure = client.connect(localhost(), pipe).await.unwrap();
+    secure.write_all(REQUEST).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let length = secure.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+    assert!(!server.welcomes("198.51.100.1").await, "in clear text");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t55_unfinished_handshakes_end_after_ten_seconds_and_hold_nobody_up() {
+    let (server, client) = with_tls("slow.pem");
+    // All that one network may hold: half of them say nothing, half begin a handshake and stop.
+    let mut silent: Vec<_> = (0..limits::MAX_SOCKETS_PER_SOURCE)
+        .map(|_| server.connect("198.51.100.1"))
+        .collect();
+    for pipe in silent.iter_mut().step_by(2) {
+        pipe.write_all(&[0x16, 3, 1, 1, 0, 1]).await.unwrap();
+    }
+    // They count, so the next one of the network is refused; others do not wait for them.
+    let start = Instant::now();
+    let neighbour = server.connect("198.51.100.2");
+    assert!(client.connect(localhost(), neighbour).await.is_err());
+    let other = server.connect("203.0.113.1");
+    assert!(client.connect(localhost(), other).await.is_ok());
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for pipe in &mut silent {
+        let mut end = Vec::new();
+        let _ = pipe.read_to_end(&mut end).await;
+    }
+    assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+    let neighbour = server.connect("198.51.100.2");
+    assert!(client.connect(localhost(), neighbour).await.is_ok());
 }
