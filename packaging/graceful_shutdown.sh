@@ -8,6 +8,8 @@
 #            of one minute, and some)
 #   -s       silent
 #
+# If the bridge has a token (videobridge.apis.rest.token), it is taken from CAUSEWAY_REST_TOKEN.
+#
 # Exit status: 0 = the bridge is gone; 1 = it could not be asked, or it would not go.
 # The REST API must be on: videobridge.apis.rest.enabled and videobridge.rest.shutdown.enabled.
 
@@ -63,7 +65,12 @@ endpoints() {
         awk -F: '/^"local_endpoints":[0-9]+$/ { print $2 }'
 }
 
-status=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time 10 \
+# By standard input: everybody may read the arguments of a process.
+authorization() {
+    [ -z "${CAUSEWAY_REST_TOKEN-}" ] || printf 'header = "Authorization: Bearer %s"\n' "$CAUSEWAY_REST_TOKEN"
+}
+
+status=$(authorization | curl --config - --silent --output /dev/null --write-out '%{http_code}' --max-time 10 \
     --header 'Content-Type: application/json' --data '{"graceful-shutdown": "true"}' "$host/colibri/shutdown")
 [ "$status" = 200 ] || fail "the bridge refuses to shut down: HTTP status $status"
 say "Graceful shutdown started"

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use crate::EXIT_CONFIG;
 use crate::config::{Loaded, Sources};
 
-/// Keys whose values nobody should find in a terminal's history.
-const SECRET: &str = "PASSWORD";
+/// How keys end whose values nobody should find in a terminal's history.
+const SECRETS: [&str; 2] = ["PASSWORD", "TOKEN"];
 
 /// Prints the effective values to standard output and problems to standard error.
 pub fn run(sources: &Sources) -> ExitCode {
@@ -32,8 +32,8 @@ fn report(loaded: &Loaded) -> String {
         .effective
         .iter()
         .map(|(key, effective)| {
-            let secret = key.to_ascii_uppercase().ends_with(SECRET);
-            let value = if secret {
+            let name = key.to_ascii_uppercase();
+            let value = if SECRETS.iter().any(|end| name.ends_with(end)) {
                 "(not shown)"
             } else {
                 &effective.value
@@ -78,6 +78,7 @@ mod tests {
                     "a.password".to_owned(),
                     effective("hunter2", Some("x.conf:4")),
                 ),
+                ("a.token".to_owned(), effective("hunter2", Some("x.conf:5"))),
                 ("b".to_owned(), effective("5s", Some("x.conf:7"))),
             ]),
         };
@@ -85,6 +86,7 @@ mod tests {
             report(&loaded),
             "a.password = (not shown)  # x.conf:4\n\
              a.port = 10000            # default\n\
+             a.token = (not shown)     # x.conf:5\n\
              b = 5s                    # x.conf:7\n"
         );
     }

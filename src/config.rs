@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_bridge::config::BridgeConfig;
+use causeway_colibri::rest::Token;
 use causeway_hocon::{Config, Error, Origin};
 use ipnet::IpNet;
 
@@ -153,7 +154,7 @@ impl Default for Websockets {
 }
 
 /// What the private server offers (`videobridge.apis.rest`, `videobridge.rest`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// `/colibri/…`.
     pub colibri: bool,
@@ -171,6 +172,10 @@ pub struct Rest {
     pub shutdown: bool,
     /// `/about/version`.
     pub version: bool,
+    /// What requests that control the bridge must have (`videobridge.apis.rest.token`).
+    pub token: Option<Token>,
+    /// If not empty, where such requests may come from (`videobridge.apis.rest.allowed-networks`).
+    pub allowed_networks: Vec<IpNet>,
 }
 
 impl Default for Rest {
@@ -184,6 +189,8 @@ impl Default for Rest {
             rtcstats: true,
             shutdown: false,
             version: true,
+            token: None,
+            allowed_networks: Vec::new(),
         }
     }
 }

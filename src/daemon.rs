@@ -8,7 +8,7 @@ use causeway_bridge::Bridge;
 use causeway_bridge::control::api::Notice;
 use causeway_colibri::Process;
 use causeway_colibri::handler::{Handler, HandlerOptions, WebsocketUrls};
-use causeway_colibri::rest::{self, RestOptions};
+use causeway_colibri::rest::{self, Access, RestOptions};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -100,7 +100,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         export_commands,
         exports_end,
     ));
-    let options = RestOptions {
+    let mut options = RestOptions {
         rest_enabled: config.rest.colibri,
         health_enabled: config.rest.health,
         version_enabled: config.rest.version,
@@ -123,18 +123,23 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     );
     process.set_xmpp(Arc::clone(&xmpp));
     if let Some(server) = &config.private_http {
-        let app = rest::router(Arc::clone(&process), handler, options);
         let listener = listen(server, "private").await.map_err(other)?;
-        if config.rest.colibri
-            && !listener
-                .local_addr()
-                .is_ok_and(|address| address.ip().is_loopback())
-        {
+        let address = listener.local_addr();
+        let loopback = address.is_ok_and(|address| address.ip().is_loopback());
+        if config.rest.colibri && !loopback && config.rest.token.is_none() {
             tracing::warn!(
-                "the control API has no authentication and listens beyond loopback: protect \
-                 videobridge.http-servers.private with a firewall or bind it to 127.0.0.1"
+                "ANYBODY WHO REACHES THE PRIVATE HTTP SERVER CONTROLS THIS BRIDGE: it listens beyond loopback, and \
+                 videobridge.apis.rest.enabled offers the control API without authentication. Set \
+                 videobridge.apis.rest.token, or bind videobridge.http-servers.private.host to 127.0.0.1"
             );
         }
+        options.access = Access {
+            loopback,
+            host: server.host.clone(),
+            token: config.rest.token.clone(),
+            allowed_networks: config.rest.allowed_networks.clone(),
+        };
+        let app = rest::router(Arc::clone(&process), handler, options);
         let tls = server.tls.clone();
         tokio::spawn(http::serve(listener, app, Audience::Operators, tls));
     }

@@ -11,8 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::serve::Listener;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
@@ -97,9 +101,9 @@ where
         let (app, audience, tls) = (app.clone(), Arc::clone(&audience), tls.clone());
         tokio::spawn(async move {
             match tls {
-                None => converse(io, app, &audience).await,
+                None => converse(io, peer, app, &audience).await,
                 Some(tls) => match tls.accept(io).await {
-                    Ok(io) => converse(io, app, &audience).await,
+                    Ok(io) => converse(io, peer, app, &audience).await,
                     Err(error) => tracing::debug!(%peer, %error, "no TLS handshake"),
                 },
             }
@@ -109,16 +113,21 @@ where
 }
 
 /// Answers the requests of one socket, until it ends or becomes a websocket.
-async fn converse<I>(io: I, app: Router, audience: &Audience)
+async fn converse<I>(io: I, peer: SocketAddr, app: Router, audience: &Audience)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        app.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(audience.header_timeout())
         .max_headers(limits::MAX_HEADERS)
         .max_buf_size(limits::MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     // Errors are the peer's: it left, or was told what is wrong.

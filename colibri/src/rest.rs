@@ -1,13 +1,15 @@
 //! The private HTTP server's resources (colibri2 spec §2, rest-and-stats spec §2).
 //!
 //! Requests are carried out one after the other under the control plane's lock, so that they keep their
-//! order with everything else that changes a conference. Nothing here is for browsers: a page of another
-//! origin can not send `application/json` without asking first, and we never allow it (T61).
+//! order with everything else that changes a conference. Nothing here is for browsers, and [`Access`] keeps them
+//! and others away from what is not for everybody (T61).
 
+mod access;
 mod conferences;
 mod debug;
 mod muc_clients;
 mod operation;
+pub mod site;
 mod statistics;
 
 use std::sync::Arc;
@@ -17,12 +19,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, patch, post};
 use causeway_bridge::control::ControlAccess;
 use serde_json::{Value, json};
 
+pub use self::access::{Access, BODY_TIMEOUT, Token};
 pub use self::muc_clients::MucClients;
 use crate::handler::{Handler, ServiceState};
 use crate::statistics::ProcessFacts;
@@ -98,6 +102,8 @@ pub struct RestOptions {
     pub version: String,
     /// Tells bridges of one release apart from others.
     pub release: Option<String>,
+    /// Who may use what is more than health, version and statistics.
+    pub access: Access,
 }
 
 impl Default for RestOptions {
@@ -114,6 +120,7 @@ impl Default for RestOptions {
             name: "Causeway".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             release: None,
+            access: Access::default(),
         }
     }
 }
@@ -127,12 +134,13 @@ struct Service<P> {
 
 type Shared<P> = State<Arc<Service<P>>>;
 
-/// The resources. What is switched off is 404.
+/// The resources. What is switched off is 404. Needs a runtime with timers.
 pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOptions) -> Router {
-    let mut router = Router::new();
+    // What everybody may read, and what not.
+    let (mut router, mut control) = (Router::new(), Router::new());
     if options.rest_enabled {
         let list = || post(conferences::create::<P>).get(conferences::not_implemented);
-        router = router
+        control = control
             .route("/colibri/v2/conferences", list())
             .route("/colibri/v2/conferences/", list())
             .route(
@@ -145,10 +153,10 @@ pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOption
             )
             .route("/colibri/muc-client/add", post(muc_clients::add::<P>))
             .route("/colibri/muc-client/remove", post(muc_clients::remove::<P>))
-            .route("/colibri/muc-client/list", get(muc_clients::list::<P>))
-            .route("/colibri/stats", get(statistics::stats::<P>));
+            .route("/colibri/muc-client/list", get(muc_clients::list::<P>));
+        router = router.route("/colibri/stats", get(statistics::stats::<P>));
         if options.shutdown_enabled {
-            router = router.route("/colibri/shutdown", post(operation::shutdown::<P>));
+            control = control.route("/colibri/shutdown", post(operation::shutdown::<P>));
         }
     }
     if options.health_enabled {
@@ -158,7 +166,7 @@ pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOption
         router = router.route("/about/version", get(operation::version::<P>));
     }
     if options.drain_enabled {
-        router = router
+        control = control
             .route("/colibri/drain", get(operation::drain::<P>))
             .route("/colibri/drain/enable", post(operation::drain_enable::<P>))
             .route(
@@ -170,12 +178,17 @@ pub fn router<P: Process>(process: Arc<P>, handler: Handler, options: RestOption
         router = router.route("/metrics", get(statistics::metrics::<P>));
     }
     if options.rtcstats_enabled {
-        router = router.route("/stats", get(debug::rtcstats::<P>));
+        control = control.route("/stats", get(debug::rtcstats::<P>));
     }
     if options.debug_enabled {
-        router = router.merge(debug::routes());
+        control = control.merge(debug::routes());
+    }
+    if control.has_routes() {
+        let access = Arc::new(options.access.clone());
+        control = control.route_layer(from_fn_with_state(access, access::guard));
     }
     router
+        .merge(control)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(Arc::new(Service {
             process,
@@ -207,21 +220,7 @@ type ResponseOr<T> = Result<T, Box<Response>>;
 
 /// The body as JSON. A request that names no content type is taken at its word.
 fn json_body(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> ResponseOr<Value> {
-    let is_json = |value: &axum::http::HeaderValue| {
-        value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split(';').next())
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    };
-    if !headers.get(header::CONTENT_TYPE).is_none_or(is_json) {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(Box::new(failure(
-            status,
-            "The content type must be application/json",
-            None,
-        )));
-    }
+    access::expect_json(headers)?;
     let body = body.map_err(|error| Box::new(failure(error.status(), &error.body_text(), None)))?;
     serde_json::from_slice(&body).map_err(|error| {
         let text = format!("The body is not JSON: {error}");

@@ -9,6 +9,7 @@ use causeway_bridge::config::{
     TransportConfig,
 };
 use causeway_bridge::srtp::Profile;
+use causeway_colibri::rest::Token;
 use causeway_hocon::{Error, Settings, Value};
 use tokio_rustls::rustls::SupportedProtocolVersion;
 
@@ -672,6 +673,12 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
     ] {
         r.set(key, target, Value::to_bool);
     }
+    config.rest.token = r.get("videobridge.apis.rest.token", token);
+    r.set(
+        "videobridge.apis.rest.allowed-networks",
+        &mut config.rest.allowed_networks,
+        networks,
+    );
     r.set(
         "videobridge.health.interval",
         &mut config.health.interval,
@@ -716,6 +723,16 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
     );
     r.set("videobridge.version.as", &mut config.version, version);
     config.release = r.get("videobridge.version.release", text);
+}
+
+/// A secret that fits into a header and is not guessed.
+fn token(value: &Value, key: &str) -> Result<Token, Error> {
+    let secret = text(value, key)?;
+    let plain = |letter: char| letter.is_ascii_graphic();
+    if !(16..=256).contains(&secret.len()) || !secret.chars().all(plain) {
+        return Err(value.error(key, "must be 16 to 256 ASCII characters without spaces"));
+    }
+    Ok(Token::new(secret))
 }
 
 /// What others compare letter by letter, and show.

@@ -560,3 +560,23 @@ fn a_bridge_can_announce_the_version_of_those_that_it_joins() {
     let error = refused("videobridge.version.as = \"two words\"");
     assert!(error.contains("videobridge.version.as"), "{error}");
 }
+
+#[test]
+fn t61_a_token_and_networks_guard_the_control_api() {
+    let config = accepted(
+        "videobridge.apis.rest { enabled = true, token = correct-horse-battery, allowed-networks = [10.0.0.0/8, \"::1\"] }",
+    );
+    let token = causeway_colibri::rest::Token::new("correct-horse-battery".into());
+    assert_eq!(config.rest.token, Some(token));
+    assert_eq!(config.rest.allowed_networks.len(), 2);
+    assert!(!format!("{config:?}").contains("correct-horse"));
+    for token in ["short", "\"correct horse battery\"", "\"\""] {
+        let refused = refused(&format!("videobridge.apis.rest.token = {token}"));
+        assert!(
+            refused.contains("apis.rest.token: must be 16 to 256"),
+            "{refused}"
+        );
+        assert!(!refused.contains("horse"), "{refused}");
+    }
+    assert!(refused("videobridge.apis.rest.allowed-networks = [lan]").contains("`lan` is neither"));
+}

@@ -5,12 +5,11 @@
 //! `Origin` is refused; and a name that an attacker's DNS points at this machine (rebinding), which makes
 //! the attacker's page same-origin, is refused by its `Host`.
 
-use std::net::IpAddr;
-
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use causeway_colibri::rest::site;
 
 use super::error::ApiError;
 use super::{Demo, DemoOptions};
@@ -56,41 +55,23 @@ pub async fn guard(State(demo): State<Demo>, request: Request, next: Next) -> Re
 
 fn check(options: &DemoOptions, headers: &HeaderMap) -> Result<(), ApiError> {
     let forbidden = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    if !host_allowed(options, host_name(host)) {
+    if !host_allowed(options, site::host_name(headers)) {
         return forbidden("The demo is not served under this host name.");
     }
-    match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
-        None => Ok(()),
-        // A proxy that ends TLS keeps the host but not the scheme, so the scheme is not compared.
-        Some(Ok(origin)) if origin.split_once("://").is_some_and(|(_, own)| own == host) => Ok(()),
-        Some(_) => forbidden("Requests from other web sites are refused."),
+    if site::is_cross_site(headers) {
+        return forbidden("Requests from other web sites are refused.");
     }
+    Ok(())
 }
 
 fn host_allowed(options: &DemoOptions, name: &str) -> bool {
-    let literal = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost")
-        || literal.parse::<IpAddr>().is_ok()
+    site::is_loopback(name)
+        || site::address(name).is_some()
         || options
             .hosts
             .iter()
             .any(|host| host.eq_ignore_ascii_case(name))
         || (!options.loopback && options.hosts.is_empty() && !name.is_empty())
-}
-
-/// The host without its port; brackets of IPv6 addresses stay.
-fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
 }
 
 #[cfg(test)]

@@ -46,8 +46,12 @@ impl Server {
     }
 
     fn with(audience: Audience, tls: Option<Tls>) -> Server {
-        let (connections, accepted) = mpsc::unbounded_channel();
         let app = Router::new().route("/", get(|| async { "welcome" }));
+        Server::serving(app, audience, tls)
+    }
+
+    fn serving(app: Router, audience: Audience, tls: Option<Tls>) -> Server {
+        let (connections, accepted) = mpsc::unbounded_channel();
         tokio::spawn(serve(Pipes(accepted), app, audience, tls));
         Server(connections)
     }
@@ -255,4 +259,18 @@ async fn t55_unfinished_handshakes_end_after_ten_seconds_and_hold_nobody_up() {
     assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
     let neighbour = server.connect("198.51.100.2");
     assert!(client.connect(localhost(), neighbour).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_know_from_where_they_come() {
+    let app = Router::new().route(
+        "/",
+        get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
+    );
+    let server = Server::serving(app, Audience::Operators, None);
+    let mut client = server.connect("198.51.100.1");
+    client.write_all(REQUEST).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let length = client.read(&mut answer).await.unwrap();
+    assert!(answer[..length].ends_with(b"198.51.100.1:40000"));
 }

@@ -9,6 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
 
+/// What controls the bridge, where it is set.
+const TOKEN: &str = "correct-horse-battery";
+
 /// A running daemon with the REST API on a port of its own.
 struct Daemon {
     process: Child,
@@ -68,7 +71,7 @@ impl Daemon {
         write!(
             socket,
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+             authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -77,6 +80,19 @@ impl Daemon {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// Status of a resource that is asked for under a host name.
+    fn look(&self, host: &str, path: &str) -> u16 {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     fn create(&self, meeting: &str) -> u16 {
@@ -92,6 +108,7 @@ impl Daemon {
         let (pid, url) = (self.process.id(), format!("http://127.0.0.1:{}", self.port));
         Command::new("sh")
             .arg(script)
+            .env("CAUSEWAY_REST_TOKEN", TOKEN)
             .args(["-s", "-t", "30", "-h", &url, "-p", &pid.to_string()])
             .spawn()
             .unwrap()
@@ -113,7 +130,10 @@ impl Drop for Daemon {
 
 #[test]
 fn rest_and_stats_cases_28_31_the_script_waits_for_the_last_endpoint() {
-    let mut daemon = Daemon::start("graceful", "rest.shutdown.enabled = true");
+    let mut daemon = Daemon::start(
+        "graceful",
+        &format!("rest.shutdown.enabled = true\n apis.rest.token = {TOKEN}"),
+    );
     assert_eq!(daemon.create("m1"), 200);
     let mut script = daemon.script();
     loop {
@@ -158,4 +178,20 @@ fn rest_and_stats_case_31_the_script_fails_where_shutdown_is_off() {
         200,
         "it lives on"
     );
+}
+
+#[test]
+fn t61_the_configuration_guards_the_control_api_and_leaves_metrics_open() {
+    let networks = "apis.rest.allowed-networks = [\"10.0.0.0/8\"]";
+    let token = format!("apis.rest.token = {TOKEN}");
+    for (name, more, host, status) in [
+        ("own-name", "", "localhost", 200),
+        ("rebound", "", "evil.example", 403),
+        ("network", networks, "localhost", 403),
+        ("token", &token, "localhost", 401),
+    ] {
+        let daemon = Daemon::start(name, more);
+        assert_eq!(daemon.look(host, "/debug"), status, "{name}");
+        assert_eq!(daemon.look(host, "/metrics"), 200, "{name}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -189,6 +189,35 @@ fn config_spec_case_29_the_daemon_logs_in_the_layout_of_jvb() {
             matches!(parts[..], ["JVB", _, _, "INFO:" | "WARNING:", _, _]),
             "{line}"
         );
+    }
+}
+
+/// T61: a container binds to all addresses, and nobody reads its documentation.
+#[test]
+fn t61_a_control_api_for_everybody_is_warned_about() {
+    const WARNING: &str = "ANYBODY WHO REACHES THE PRIVATE HTTP SERVER CONTROLS THIS BRIDGE";
+    for (name, members, warned) in [
+        ("open", "host = 0.0.0.0", true),
+        ("token", "host = 0.0.0.0", false),
+        ("loopback", "host = 127.0.0.1", false),
+    ] {
+        let service = Service::start(name, |command, config| {
+            let free = TcpListener::bind("127.0.0.1:0").expect("loopback");
+            let port = free.local_addr().expect("bound").port();
+            let mut text = configuration();
+            text += &format!("videobridge.http-servers.private {{ {members}, port = {port} }}\n");
+            text += "videobridge.apis.rest.enabled = true\n";
+            if name == "token" {
+                text += "videobridge.apis.rest.token = correct-horse-battery\n";
+            }
+            fs::write(config, text).expect("the folder is writable");
+            command.arg("--config").arg(config);
+        });
+        service.await_notice("READY=1");
+        signal(&service.child, "TERM");
+        let (_, log) = service.end();
+        assert_eq!(log.contains(WARNING), warned, "{name}: {log}");
+        assert!(!log.contains("correct-horse"), "{log}");
     }
 }
 

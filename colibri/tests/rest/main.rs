@@ -1,5 +1,6 @@
 //! The REST and XMPP interfaces against a real control plane, without network.
 
+mod access;
 mod cases;
 mod connects;
 mod operation;

@@ -212,7 +212,7 @@ proptest! {
 
     #[test]
     fn t69_requests_are_answered_and_refused_ones_have_no_effect(requests in prop::collection::vec(request(), 1..20)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let world = World::enabled(true);
             // Somebody who is never sent away, so that there always is a conference to change.
@@ -239,7 +239,7 @@ proptest! {
 
     #[test]
     fn t69_any_bytes_get_an_answer(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let world = World::enabled(true);
             let body = String::from_utf8_lossy(&body);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use axum::response::Response;
 use causeway_bridge::config::BridgeConfig;
 use causeway_bridge::control::api::{ControlOutput, Environment};
 use causeway_bridge::control::{Control, ControlAccess, DebugView};
@@ -159,6 +160,11 @@ impl World {
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 1 << 22).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Sends a request as it is.
+    pub async fn ask(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// What workers and others were told since the last call.
