@@ -187,6 +187,11 @@ impl SendSideEstimator {
             .push(now, u32::try_from(size).unwrap_or(u32::MAX), cluster) as u16
     }
 
+    /// Whether media was sent, so that probing begins.
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+
     /// Transport-wide feedback of the receiver.
     ///
     /// It is ignored when it is about numbers that were never sent, or about more packets than a receiver

@@ -213,6 +213,9 @@ impl Shard {
             .estimator
             .set_demand(cx.now, target_rate, ideal_rate, held);
         let key = endpoint.key;
+        // There may be something to probe for.
+        self.touch(index);
+        let endpoint = &mut self.endpoints[index];
         if endpoint.receiver.constraints != constraints {
             endpoint.receiver.constraints.clone_from(&constraints);
             cx.event(Event::EffectiveConstraints(key, constraints));

@@ -178,10 +178,15 @@ impl Shard {
                 ..
             } = endpoint;
             let mut needs_keyframe = false;
+            let started = downlink.estimator.has_started();
             for (bit, packet) in packets.iter().enumerate() {
                 let outcome = downlink.forward_video(cx, formats, subscriber.stream, packet);
                 needs_keyframe = outcome.needs_keyframe;
                 sent |= u64::from(outcome.sent) << bit;
+            }
+            if downlink.estimator.has_started() != started {
+                // The first probe is due.
+                self.touched.push(subscriber.endpoint);
             }
             if needs_keyframe {
                 // Each waiting receiver counts for itself in the limiter.
