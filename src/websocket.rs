@@ -59,7 +59,7 @@ mod limits {
     /// message which is a little too long can still be read to its end and refused with its exact size.
     pub(super) const MAX_READ: usize = 2 * MAX_MESSAGE_BYTES;
     /// Read buffer of one socket, bytes.
-    pub(super) const READ_BUFFER: usize = 8 << 10;
+    pub(super) const READ_BUFFER: usize = 4 << 10;
     /// Frames of a message (T56).
     pub(super) const MAX_FRAMES: u32 = 1_024;
     /// Pings and pongs in one second (T56).

@@ -5,6 +5,7 @@
 
 pub mod lab;
 pub mod load;
+mod memory_floor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use causeway_bridge::wire::stun::{
     self, BindingRequest, MAX_WRITTEN, RoleClaim, StunMessage, integrity_key,
 };
 use causeway_bridge::worker::Worker;
+
+pub use self::memory_floor::MemoryFloor;
 
 /// SSRC of the benchmarks' video.
 pub const VIDEO_SSRC: u32 = 0x1000_0001;

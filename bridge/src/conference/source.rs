@@ -346,3 +346,58 @@ impl Source {
             .retain(|subscriber| subscriber.endpoint != endpoint);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CACHE_AGE;
+
+    fn camera() -> Source {
+        let encoding = |ssrc| EncodingDescription {
+            ssrc,
+            rtx_ssrc: None,
+        };
+        let description = SourceDescription {
+            key: SourceKey(1),
+            name: "a-v0".into(),
+            kind: MediaKind::Video,
+            video_type: VideoType::Camera,
+            encodings: vec![encoding(1), encoding(2)],
+            synthetic: false,
+        };
+        let announced = EndpointSources {
+            endpoint: EndpointKey(1),
+            id: EndpointId::new("a"),
+            diarize: false,
+            sources: Vec::new(),
+        };
+        Source::new(&description, &announced, None)
+    }
+
+    fn packet(encoding: u8, index: u64) -> Arc<MediaPacket> {
+        let mut packet = MediaPacket::empty();
+        packet.encoding = encoding;
+        packet.index = index;
+        Arc::new(packet)
+    }
+
+    #[test]
+    fn only_what_was_sent_is_kept_for_retransmission_and_not_for_long() {
+        let mut source = camera();
+        let mut free = 0;
+        let later = Time::ZERO + CACHE_AGE + CACHE_AGE / 10;
+        source.keep(Time::ZERO, packet(1, 7), true, |_| free += 1);
+        source.keep(Time::ZERO, packet(1, 8), false, |_| free += 1);
+        source.keep(Time::ZERO, packet(0, 7), true, |_| free += 1);
+        assert_eq!(free, 1);
+        assert!(source.caches[1].get(Time::ZERO, 7).is_some());
+        assert!(source.caches[1].get(Time::ZERO, 8).is_none());
+        // What comes lets go of what is too old, whether it is sent or not.
+        source.keep(later, packet(1, 900), false, |_| free += 1);
+        assert_eq!(free, 3);
+        assert!(source.caches[1].is_empty() && !source.caches[0].is_empty());
+        source.expire(later, |_| free += 1);
+        assert_eq!(free, 4);
+        assert!(source.caches[0].is_empty());
+    }
+}
