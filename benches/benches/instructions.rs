@@ -67,7 +67,9 @@ fn count(step: &str) -> Result<u64, String> {
         .output()
         .map_err(|error| format!("valgrind: {error} (apt-get install valgrind)"))?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected : "));
+    let collected = text
+        .lines()
+        .find_map(|line| line.split_once("Collected : "));
     let instructions = collected.and_then(|(_, count)| count.trim().parse().ok());
     match instructions {
         Some(0) | None => Err(format!("nothing was counted: {text}")),

@@ -144,5 +144,11 @@ fn bench_open(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench_seal, bench_cipher, bench_receivers, bench_open);
+criterion_group!(
+    benches,
+    bench_seal,
+    bench_cipher,
+    bench_receivers,
+    bench_open
+);
 criterion_main!(benches);
