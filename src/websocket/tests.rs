@@ -335,7 +335,7 @@ async fn next_frame(pipe: &mut DuplexStream) -> (u8, Vec<u8>) {
 // ---- accepting and refusing ---------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
+async fn bridge_channel_case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
     let world = World::new();
     let mut client = world.dial(&world.path(world.a)).await;
     let hello = hear(&mut client).await;
@@ -344,7 +344,7 @@ async fn case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_2_the_version_is_announced_if_configured() {
+async fn bridge_channel_case_2_the_version_is_announced_if_configured() {
     let mut config = BridgeConfig::default();
     config.channel.announce_version = Some("1.2".into());
     let world = World::with(config, |_| {});
@@ -353,7 +353,7 @@ async fn case_2_the_version_is_announced_if_configured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_3_to_10_refusals_are_exact() {
+async fn bridge_channel_cases_3_to_10_refusals_are_exact() {
     let world = World::new();
     let (conference, password) = (world.local_id(), world.password(world.a));
     let not_found = |text: &str| (404, text.to_owned());
@@ -402,7 +402,7 @@ async fn cases_3_to_10_refusals_are_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
+async fn bridge_channel_cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
     let world = World::new();
     let (conference, password) = (world.local_id(), world.password(world.a));
     let encoded: String = password
@@ -421,7 +421,7 @@ async fn cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_13_there_are_no_relays_to_connect_to() {
+async fn bridge_channel_case_13_there_are_no_relays_to_connect_to() {
     let world = World::new();
     let relay = world
         .path(world.a)
@@ -434,7 +434,7 @@ async fn case_13_there_are_no_relays_to_connect_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_compression_is_negotiated_and_subprotocols_are_not() {
+async fn bridge_channel_case_14_compression_is_negotiated_and_subprotocols_are_not() {
     let world = World::new();
     let mut request = world.request(world.a, CHROMIUM);
     let headers = request.headers_mut();
@@ -467,7 +467,7 @@ async fn case_14_compression_is_negotiated_and_subprotocols_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_t57_compression_can_be_turned_off() {
+async fn bridge_channel_case_14_t57_compression_can_be_turned_off() {
     let world = World::with(BridgeConfig::default(), |options| {
         options.compression = false
     });
@@ -563,7 +563,7 @@ async fn t58_whoever_tries_passwords_of_one_endpoint_has_to_wait() {
 // ---- one endpoint, one socket -------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_15_the_newest_socket_replaces_the_one_before() {
+async fn bridge_channel_case_15_the_newest_socket_replaces_the_one_before() {
     let world = World::new();
     let mut first = world.connect(world.a).await;
     let mut second = world.connect(world.a).await;
@@ -599,7 +599,7 @@ async fn late_texts_of_a_replaced_socket_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_22_sockets_close_with_their_endpoint_and_conference() {
+async fn bridge_channel_case_22_sockets_close_with_their_endpoint_and_conference() {
     let world = World::new();
     let mut a = world.connect(world.a).await;
     let mut b = world.connect(world.b).await;
@@ -631,7 +631,7 @@ async fn an_endpoint_outlives_its_socket_and_its_url_stays_good() {
 // ---- frames -------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_16_binary_messages_are_ignored() {
+async fn bridge_channel_case_16_binary_messages_are_ignored() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client.send(Message::binary(HELLO)).await.unwrap();
@@ -645,7 +645,7 @@ async fn case_16_binary_messages_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_17_fragments_make_one_message() {
+async fn bridge_channel_case_17_fragments_make_one_message() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     let (head, tail) = HELLO.as_bytes().split_at(9);
@@ -668,7 +668,7 @@ async fn case_17_fragments_make_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_large() {
+async fn bridge_channel_case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_large() {
     let world = World::new();
     let message = |size: usize| {
         let (head, tail) = (
@@ -734,7 +734,7 @@ async fn t56_a_message_of_empty_fragments_closes_with_1008() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_19_pings_are_answered_with_their_payload() {
+async fn bridge_channel_case_19_pings_are_answered_with_their_payload() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client.send(Message::Ping("xyz".into())).await.unwrap();
@@ -743,7 +743,7 @@ async fn case_19_pings_are_answered_with_their_payload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_23_and_24_what_is_no_message_changes_nothing() {
+async fn bridge_channel_cases_23_and_24_what_is_no_message_changes_nothing() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     for text in ["garbage", "null", "", "{}", "[1]"] {
@@ -753,7 +753,7 @@ async fn cases_23_and_24_what_is_no_message_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_25_invalid_utf_8_closes_with_1007() {
+async fn bridge_channel_case_25_invalid_utf_8_closes_with_1007() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client
@@ -980,7 +980,7 @@ fn t57_an_idle_compressed_socket_costs_next_to_nothing() {
 // ---- time ---------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_20_a_silent_client_that_answers_pings_stays() {
+async fn bridge_channel_case_20_a_silent_client_that_answers_pings_stays() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     let start = Instant::now();
@@ -996,7 +996,7 @@ async fn case_20_a_silent_client_that_answers_pings_stays() {
 
 /// T60: a peer that is gone without a word is noticed, whether pings are sent or not.
 #[tokio::test(start_paused = true)]
-async fn case_21_t60_a_client_from_which_nothing_comes_is_closed_after_60_s() {
+async fn bridge_channel_case_21_t60_a_client_from_which_nothing_comes_is_closed_after_60_s() {
     for send_pings in [true, false] {
         let world = World::with(BridgeConfig::default(), |options| {
             options.send_pings = send_pings

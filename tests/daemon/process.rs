@@ -148,7 +148,7 @@ fn the_service_manager_learns_that_it_is_ready_alive_and_stopping() {
 }
 
 #[test]
-fn config_spec_case_27_signals_give_128_and_their_number() {
+fn config_case_27_signals_give_128_and_their_number() {
     for (name, code) in [("INT", 130), ("HUP", 129), ("TERM", 143)] {
         let service = Service::started_with(name);
         service.await_notice("READY=1");
@@ -160,7 +160,7 @@ fn config_spec_case_27_signals_give_128_and_their_number() {
 }
 
 #[test]
-fn config_spec_case_28_java_sys_props_name_configuration_and_log_levels() {
+fn config_case_28_java_sys_props_name_configuration_and_log_levels() {
     let folder = Folder::new("levels");
     let levels = folder.write("logging.properties", ".level=OFF\n");
     let service = Service::start("props", |command, config| {
@@ -177,7 +177,7 @@ fn config_spec_case_28_java_sys_props_name_configuration_and_log_levels() {
 }
 
 #[test]
-fn config_spec_case_29_the_daemon_logs_in_the_layout_of_jvb() {
+fn config_case_29_the_daemon_logs_in_the_layout_of_jvb() {
     let service = Service::started_with("layout");
     service.await_notice("READY=1");
     signal(&service.child, "TERM");
@@ -229,7 +229,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn config_spec_case_26_what_can_not_be_used_exits_with_78_and_names_the_key() {
+fn config_case_26_what_can_not_be_used_exits_with_78_and_names_the_key() {
     let folder = Folder::new("bad");
     for (text_of_file, reason) in [
         ("videobridge.ice.udp.port = abc", "videobridge.ice.udp.port"),
@@ -283,7 +283,7 @@ fn check_config_tells_a_near_miss_and_where_each_value_comes_from() {
 
 /// Config spec case 23: what the container makes of its environment is what the daemon takes.
 #[test]
-fn config_spec_case_23_the_environment_of_the_container_image_is_understood() {
+fn config_case_23_the_environment_of_the_container_image_is_understood() {
     let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/docker/start");
     let printed = |environment: &[(&str, &str)]| {
         let output = Command::new("sh")
