@@ -329,6 +329,20 @@ async fn rest_and_stats_case_21_transit_times_are_counted_per_copy() {
 }
 
 #[tokio::test]
+async fn bridge_channel_case_27_refused_data_channels_are_counted() {
+    let world = meeting(&["a"]).await;
+    let refused = "jitsi_jvb_rejected_data_channels_total";
+    for (more, total) in [(0, "0.0"), (1, "1.0"), (2, "3.0")] {
+        if more > 0 {
+            world.event(Event::ChannelsRefused(world.key("m1", "a"), more));
+        }
+        let (_, text) = metrics(&world, Some("text/plain")).await;
+        let line = format!("{refused} {total}");
+        assert!(text.lines().any(|is| is == line), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn rest_and_stats_case_19_the_form_is_negotiated() {
     let world = World::enabled(true);
     let open = "application/openmetrics-text;charset=utf-8;version=1.0.0";
