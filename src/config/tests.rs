@@ -383,6 +383,35 @@ fn an_unknown_key_gives_a_warning_with_what_may_be_meant() {
 }
 
 #[test]
+fn config_case_26_names_of_dtls_cipher_suites_must_be_such() {
+    let suites = |names: &str| format!("jmt.dtls.cipher-suites = [{names}]");
+    // The default of Jitsi Videobridge.
+    let known = suites(
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+         TLS_DHE_RSA_WITH_AES_128_GCM_SHA256",
+    );
+    let warnings = warned(&known);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("jmt.dtls.cipher-suites: is not implemented"));
+    for name in [
+        "TLS_BOGUS",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM",
+        "TLS_ECDHE_EDCSA_WITH_AES_128_GCM_SHA256",
+        "\"\"",
+    ] {
+        let refused = refused(&suites(&format!(
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, {name}"
+        )));
+        let name = name.trim_matches('"');
+        let expected =
+            format!("jvb.conf:1: jmt.dtls.cipher-suites: `{name}` is not a cipher suite");
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
 fn config_case_26_every_bad_value_is_named_with_its_line() {
     let refused = refused(
         "videobridge {\n ice.udp.port = abc\n cc.max-oversend-bitrate = 2.5 mbps\n\
@@ -582,15 +611,27 @@ fn how_exports_are_made_anew_and_where_they_may_go_can_be_set() {
         ("base-delay = 0", "must be longer than zero"),
         ("max-delay = 0 s", "must be longer than zero"),
         ("stable-connection-threshold = soon", "`soon`"),
-        ("allowed-networks = [\"10.0.0.0/33\"]", "allowed-networks[0]: `10.0.0.0/33` is neither"),
+        (
+            "allowed-networks = [\"10.0.0.0/33\"]",
+            "allowed-networks[0]: `10.0.0.0/33` is neither",
+        ),
         ("allowed-networks = 10.0.0.0/8", "is not a list"),
     ] {
         let refused = refused(&format!("videobridge.exporter.{member}"));
-        let key = format!("jvb.conf:1: videobridge.exporter.{}", member.split(' ').next().unwrap());
-        assert!(refused.starts_with(&key) && refused.contains(reason), "{refused}");
+        let key = format!(
+            "jvb.conf:1: videobridge.exporter.{}",
+            member.split(' ').next().unwrap()
+        );
+        assert!(
+            refused.starts_with(&key) && refused.contains(reason),
+            "{refused}"
+        );
     }
     let warnings = warned("videobridge.redact-colibri-http-headers = false");
-    assert!(warnings[0].contains("only true is implemented"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("only true is implemented"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ const SHARD: &str = "DOMAIN = auth.example.com, USERNAME = jvb, PASSWORD = secre
                      MUC_JIDS = \"jvbbrewery@internal.auth.example.com\"";
 
 #[test]
-fn config_case_9_presence_has_an_interval_of_its_own() {
+fn config_case_9_rest_and_stats_case_17_presence_has_an_interval_of_its_own() {
     let config = accepted("videobridge.stats.interval = 2 seconds");
     assert_eq!(config.stats.interval, Duration::from_secs(2));
     assert_eq!(config.xmpp.presence_interval, Duration::from_secs(5));
@@ -28,12 +28,15 @@ fn config_case_9_presence_has_an_interval_of_its_own() {
 
 #[test]
 fn config_case_11_last_n_is_limited_from_the_largest_size_that_is_reached() {
-    let config = accepted(
-        "videobridge.load-management.conference-last-n-limits { 20 = 20, 30 = 15 }",
-    );
+    let config =
+        accepted("videobridge.load-management.conference-last-n-limits { 20 = 20, 30 = 15 }");
     let allocation = &config.bridge.allocation;
     for (size, limit) in [(10, -1), (25, 20), (30, 15)] {
-        assert_eq!(conference_size_limit(allocation, size), limit, "size {size}");
+        assert_eq!(
+            conference_size_limit(allocation, size),
+            limit,
+            "size {size}"
+        );
     }
 }
 
@@ -78,11 +81,17 @@ fn config_case_18_incomplete_connections_are_skipped_and_others_are_not() {
     let ids: Vec<_> = xmpp.clients.keys().collect();
     assert_eq!(ids, ["lower", "upper"]);
     let lower = &xmpp.clients["lower"];
-    assert_eq!((&*lower.account.host, &*lower.nickname), ("a.example.com", "jvb1"));
+    assert_eq!(
+        (&*lower.account.host, &*lower.nickname),
+        ("a.example.com", "jvb1")
+    );
     let [nameless, odd] = &warnings[..] else {
         panic!("{warnings:#?}")
     };
-    assert!(nameless.contains("configs.nameless: muc-nickname is missing"), "{nameless}");
+    assert!(
+        nameless.contains("configs.nameless: muc-nickname is missing"),
+        "{nameless}"
+    );
     assert!(odd.contains("configs.odd: security-mode: `bogus`"), "{odd}");
 }
 
@@ -95,13 +104,20 @@ fn config_case_19_encryption_is_required_except_on_this_machine() {
         ("\"::1\"", "", Security::IfPossible),
         ("xmpp.example.com", "", Security::Required),
         ("localhost", "SECURITY_MODE = required", Security::Required),
-        ("xmpp.example.com", "SECURITY_MODE = disabled", Security::Disabled),
+        (
+            "xmpp.example.com",
+            "SECURITY_MODE = disabled",
+            Security::Disabled,
+        ),
     ] {
         let (xmpp, warnings) = connections(&format!(
             "shard {{ HOSTNAME = {host}, MUC_NICKNAME = jvb1, {SHARD}\n{mode} }}"
         ));
         assert_eq!(warnings, [""; 0]);
-        assert_eq!(xmpp.clients["shard"].account.security, expected, "{host} {mode}");
+        assert_eq!(
+            xmpp.clients["shard"].account.security, expected,
+            "{host} {mode}"
+        );
     }
 }
 
@@ -117,7 +133,10 @@ fn config_case_20_a_port_may_be_a_string() {
         "shard {{ HOSTNAME = a.example.com, MUC_NICKNAME = jvb1, {SHARD}, PORT = many }}"
     ));
     assert!(xmpp.clients.is_empty());
-    assert!(warnings[0].contains("port: `many` is not a port"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("port: `many` is not a port"),
+        "{warnings:?}"
+    );
 }
 
 /// What the package writes when it is installed for the first time, here and in Jitsi's own package.
