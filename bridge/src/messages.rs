@@ -206,6 +206,8 @@ pub enum Event {
     ChannelMessage(EndpointKey, String),
     /// The data channel closed.
     ChannelClosed(EndpointKey),
+    /// So many data channels beyond the one were refused.
+    ChannelsRefused(EndpointKey, u64),
     /// The endpoint became active (true) or inactive (media-plane §1.7).
     Connectivity(EndpointKey, bool),
     /// When authenticated traffic last came; sent at most every few seconds while it changes.

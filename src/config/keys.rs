@@ -280,6 +280,15 @@ fn transport(r: &mut Reader<'_>, transport: &mut TransportConfig) {
             transport.srtp_profiles = profiles;
         }
     }
+    let key = "jmt.dtls.cipher-suites";
+    if let Some(names) = r.get(key, Value::to_texts) {
+        for name in names {
+            if !is_cipher_suite(&name) {
+                r.error(key, format!("`{name}` is not a cipher suite"));
+            }
+        }
+        r.warn(key, unused::LATER);
+    }
     let key = "jmt.dtls.accepted-fingerprint-hash-functions";
     if let Some(names) = r.get(key, Value::to_texts) {
         for name in names {
@@ -293,6 +302,23 @@ fn transport(r: &mut Reader<'_>, transport: &mut TransportConfig) {
             }
         }
     }
+}
+
+/// Whether a name is made as those of the cipher suites of TLS 1.2 are: `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`.
+fn is_cipher_suite(name: &str) -> bool {
+    const KEYS: [&str; 10] = [
+        "ECDHE", "ECDH", "DHE", "DH", "ECDSA", "RSA", "DSS", "PSK", "anon", "NULL",
+    ];
+    const CIPHERS: [&str; 6] = ["AES_", "CHACHA20_", "CAMELLIA_", "ARIA_", "3DES_", "NULL_"];
+    const ENDS: [&str; 5] = ["_SHA", "_SHA256", "_SHA384", "_CCM", "_CCM_8"];
+    let parts = name
+        .strip_prefix("TLS_")
+        .and_then(|it| it.split_once("_WITH_"));
+    parts.is_some_and(|(keys, cipher)| {
+        keys.split('_').all(|word| KEYS.contains(&word))
+            && CIPHERS.iter().any(|begin| cipher.starts_with(begin))
+            && ENDS.iter().any(|end| cipher.ends_with(end))
+    })
 }
 
 fn estimator(r: &mut Reader<'_>, estimator: &mut EstimatorConfig) {

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn config_spec_case_28_java_sys_props_name_the_file() {
+    fn config_case_28_java_sys_props_name_the_file() {
         let sources = Sources::new(
             None,
             &[],

@@ -7,6 +7,8 @@ use causeway_hocon::{Config, no_includes};
 
 use super::*;
 
+mod templates;
+
 fn read(text: &str) -> Result<(DaemonConfig, Vec<Warning>), ConfigError> {
     let env = |name: &str| (name == "JVB_PORT").then(|| "20000".to_owned());
     let layers = Config::parse(text, "jvb.conf", &no_includes)?;
@@ -381,6 +383,35 @@ fn an_unknown_key_gives_a_warning_with_what_may_be_meant() {
 }
 
 #[test]
+fn config_case_26_names_of_dtls_cipher_suites_must_be_such() {
+    let suites = |names: &str| format!("jmt.dtls.cipher-suites = [{names}]");
+    // The default of Jitsi Videobridge.
+    let known = suites(
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+         TLS_DHE_RSA_WITH_AES_128_GCM_SHA256",
+    );
+    let warnings = warned(&known);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("jmt.dtls.cipher-suites: is not implemented"));
+    for name in [
+        "TLS_BOGUS",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM",
+        "TLS_ECDHE_EDCSA_WITH_AES_128_GCM_SHA256",
+        "\"\"",
+    ] {
+        let refused = refused(&suites(&format!(
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, {name}"
+        )));
+        let name = name.trim_matches('"');
+        let expected =
+            format!("jvb.conf:1: jmt.dtls.cipher-suites: `{name}` is not a cipher suite");
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
 fn config_case_26_every_bad_value_is_named_with_its_line() {
     let refused = refused(
         "videobridge {\n ice.udp.port = abc\n cc.max-oversend-bitrate = 2.5 mbps\n\
@@ -434,7 +465,7 @@ fn with_properties(file: &str, properties: &[&str]) -> (DaemonConfig, Vec<String
 }
 
 #[test]
-fn config_spec_case_13_the_old_nat_harvester_is_a_static_mapping() {
+fn config_case_13_the_old_nat_harvester_is_a_static_mapping() {
     let (config, warnings) = with_properties(
         "ice4j.harvest.mapping.static-mappings = [{ local-address = 10.0.0.1, public-address = 203.0.113.1 }]",
         &[
@@ -453,7 +484,7 @@ fn config_spec_case_13_the_old_nat_harvester_is_a_static_mapping() {
 }
 
 #[test]
-fn config_spec_cases_14_and_15_legacy_names_win_over_the_file() {
+fn config_cases_14_and_15_legacy_names_win_over_the_file() {
     let (config, _) = with_properties(
         "videobridge { ice.udp.port = 10000, websockets.enabled = true, cc.allow-oversend-onstage = false }
          ice4j.harvest.allowed-interfaces = [eth0, eth1, eth2]",
@@ -501,7 +532,7 @@ fn legacy_names_without_effect_are_named_once() {
 }
 
 #[test]
-fn config_spec_case_8_a_property_loses_to_the_file_and_wins_over_the_default() {
+fn config_case_8_a_property_loses_to_the_file_and_wins_over_the_default() {
     let sources = |file: &str, name: &str| {
         let path =
             std::env::temp_dir().join(format!("causeway-{}-{name}.conf", std::process::id()));
@@ -546,6 +577,61 @@ fn stun_servers_need_a_port() {
     assert_eq!(config.discovery.stun, ["stun.example.org:443"]);
     let error = refused("ice4j.harvest.mapping.stun.addresses = [\"stun.example.org\"]");
     assert!(error.contains("is not host:port"), "{error}");
+}
+
+#[test]
+fn how_exports_are_made_anew_and_where_they_may_go_can_be_set() {
+    let defaults = accepted("").exports;
+    assert_eq!(defaults.session.base_delay, Duration::from_secs(1));
+    assert_eq!(defaults.session.max_delay, Duration::from_secs(30));
+    assert_eq!(defaults.session.stable, Duration::from_secs(30));
+    assert_eq!(defaults.session.max_attempts, None);
+    assert_eq!(defaults.allowed_networks, []);
+
+    let set = accepted(
+        "videobridge.exporter {
+           max-reconnect-attempts = 7, base-delay = 250 ms, max-delay = 1 minute
+           stable-connection-threshold = 0, allowed-networks = [10.0.0.0/8, \"::1\"]
+         }
+         videobridge.redact-colibri-http-headers = true",
+    )
+    .exports;
+    assert_eq!(set.session.base_delay, Duration::from_millis(250));
+    assert_eq!(set.session.max_delay, Duration::from_secs(60));
+    assert_eq!(set.session.stable, Duration::ZERO);
+    assert_eq!(set.session.max_attempts, Some(7));
+    let networks = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
+    assert_eq!(set.allowed_networks, networks);
+    let never = accepted("videobridge.exporter.max-reconnect-attempts = 0").exports;
+    assert_eq!(never.session.max_attempts, Some(0));
+
+    for (member, reason) in [
+        ("max-reconnect-attempts = -1", "-1 is not within"),
+        ("max-reconnect-attempts = some", "is not a whole number"),
+        ("base-delay = 0", "must be longer than zero"),
+        ("max-delay = 0 s", "must be longer than zero"),
+        ("stable-connection-threshold = soon", "`soon`"),
+        (
+            "allowed-networks = [\"10.0.0.0/33\"]",
+            "allowed-networks[0]: `10.0.0.0/33` is neither",
+        ),
+        ("allowed-networks = 10.0.0.0/8", "is not a list"),
+    ] {
+        let refused = refused(&format!("videobridge.exporter.{member}"));
+        let key = format!(
+            "jvb.conf:1: videobridge.exporter.{}",
+            member.split(' ').next().unwrap()
+        );
+        assert!(
+            refused.starts_with(&key) && refused.contains(reason),
+            "{refused}"
+        );
+    }
+    let warnings = warned("videobridge.redact-colibri-http-headers = false");
+    assert!(
+        warnings[0].contains("only true is implemented"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

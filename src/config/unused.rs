@@ -7,7 +7,7 @@ pub(super) const REMOVED: &str = "has no effect any more and can be removed";
 const JAVA: &str = "belongs to the Java implementation and has no effect";
 const NOT_STICKY: &str = "has no effect, as in Jitsi Videobridge: the next check that passes makes the bridge healthy again";
 const ALWAYS: &str = "has no effect: it is always on";
-const LATER: &str = "is not implemented in this version and has no effect";
+pub(super) const LATER: &str = "is not implemented in this version and has no effect";
 
 /// Keys and groups of keys that are known and have no effect. One warning for each.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[

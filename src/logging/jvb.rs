@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn config_spec_case_29_lines_have_the_layout_of_jvb() {
+    fn config_case_29_lines_have_the_layout_of_jvb() {
         let text = line(|| {
             let conference = tracing::error_span!(
                 "conference",

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn config_spec_case_30_one_logger_is_raised_and_the_others_stay() {
+    fn config_case_30_one_logger_is_raised_and_the_others_stay() {
         let lines = [
             (".level", "INFO"),
             ("org.jitsi.videobridge.relay.level", "FINE"),

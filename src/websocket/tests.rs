@@ -31,6 +31,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::*;
 
+mod compression;
+mod time;
+
 /// Bytes on the way in each direction, as in the buffers of a TCP connection.
 const PIPE: usize = 16 << 10;
 const HELLO: &str = r#"{"colibriClass":"ClientHello"}"#;
@@ -335,7 +338,7 @@ async fn next_frame(pipe: &mut DuplexStream) -> (u8, Vec<u8>) {
 // ---- accepting and refusing ---------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
+async fn bridge_channel_case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
     let world = World::new();
     let mut client = world.dial(&world.path(world.a)).await;
     let hello = hear(&mut client).await;
@@ -344,7 +347,7 @@ async fn case_1_the_advertised_url_is_accepted_and_greeted_without_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_2_the_version_is_announced_if_configured() {
+async fn bridge_channel_case_2_the_version_is_announced_if_configured() {
     let mut config = BridgeConfig::default();
     config.channel.announce_version = Some("1.2".into());
     let world = World::with(config, |_| {});
@@ -353,7 +356,7 @@ async fn case_2_the_version_is_announced_if_configured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_3_to_10_refusals_are_exact() {
+async fn bridge_channel_cases_3_to_10_refusals_are_exact() {
     let world = World::new();
     let (conference, password) = (world.local_id(), world.password(world.a));
     let not_found = |text: &str| (404, text.to_owned());
@@ -402,7 +405,7 @@ async fn cases_3_to_10_refusals_are_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
+async fn bridge_channel_cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
     let world = World::new();
     let (conference, password) = (world.local_id(), world.password(world.a));
     let encoded: String = password
@@ -421,7 +424,7 @@ async fn cases_11_and_12_more_path_and_percent_encoding_are_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_13_there_are_no_relays_to_connect_to() {
+async fn bridge_channel_case_13_there_are_no_relays_to_connect_to() {
     let world = World::new();
     let relay = world
         .path(world.a)
@@ -434,7 +437,7 @@ async fn case_13_there_are_no_relays_to_connect_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_compression_is_negotiated_and_subprotocols_are_not() {
+async fn bridge_channel_case_14_compression_is_negotiated_and_subprotocols_are_not() {
     let world = World::new();
     let mut request = world.request(world.a, CHROMIUM);
     let headers = request.headers_mut();
@@ -467,7 +470,7 @@ async fn case_14_compression_is_negotiated_and_subprotocols_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_14_t57_compression_can_be_turned_off() {
+async fn bridge_channel_case_14_t57_compression_can_be_turned_off() {
     let world = World::with(BridgeConfig::default(), |options| {
         options.compression = false
     });
@@ -535,6 +538,23 @@ async fn what_is_no_upgrade_is_405_and_a_double_slash_400() {
     assert_eq!(world.status(&path.replace("/srv1", "//srv1")).await, 400);
 }
 
+/// The rest of the case, an end after 60 s without pings, is bridge-channel case 21.
+#[tokio::test(start_paused = true)]
+async fn rest_and_stats_case_40_only_upgrades_with_the_right_path_and_password_are_accepted() {
+    let world = World::new();
+    let path = world.path(world.a);
+    let wrong_path = path.replace("colibri-ws/srv1", "colibri-ws");
+    assert_eq!(
+        world.status(&path.replace("/colibri-ws", "/other")).await,
+        404
+    );
+    assert_eq!(world.status(&wrong_path).await, 404);
+    assert_eq!(world.status(&path.replace("srv1", "srv2")).await, 404);
+    assert_eq!(world.status(&format!("{path}x")).await, 403);
+    assert!(world.plain("GET", &path).await.starts_with("HTTP/1.1 405 "));
+    assert_alive(&mut world.connect(world.a).await).await;
+}
+
 /// T58.
 #[tokio::test(start_paused = true)]
 async fn t58_whoever_tries_passwords_of_one_endpoint_has_to_wait() {
@@ -563,7 +583,7 @@ async fn t58_whoever_tries_passwords_of_one_endpoint_has_to_wait() {
 // ---- one endpoint, one socket -------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_15_the_newest_socket_replaces_the_one_before() {
+async fn bridge_channel_case_15_the_newest_socket_replaces_the_one_before() {
     let world = World::new();
     let mut first = world.connect(world.a).await;
     let mut second = world.connect(world.a).await;
@@ -599,7 +619,7 @@ async fn late_texts_of_a_replaced_socket_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_22_sockets_close_with_their_endpoint_and_conference() {
+async fn bridge_channel_case_22_sockets_close_with_their_endpoint_and_conference() {
     let world = World::new();
     let mut a = world.connect(world.a).await;
     let mut b = world.connect(world.b).await;
@@ -631,7 +651,7 @@ async fn an_endpoint_outlives_its_socket_and_its_url_stays_good() {
 // ---- frames -------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn case_16_binary_messages_are_ignored() {
+async fn bridge_channel_case_16_binary_messages_are_ignored() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client.send(Message::binary(HELLO)).await.unwrap();
@@ -645,7 +665,7 @@ async fn case_16_binary_messages_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_17_fragments_make_one_message() {
+async fn bridge_channel_case_17_fragments_make_one_message() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     let (head, tail) = HELLO.as_bytes().split_at(9);
@@ -668,7 +688,8 @@ async fn case_17_fragments_make_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_large() {
+async fn bridge_channel_case_18_a_message_of_65536_bytes_is_handled_and_one_more_byte_is_too_large()
+{
     let world = World::new();
     let message = |size: usize| {
         let (head, tail) = (
@@ -734,7 +755,7 @@ async fn t56_a_message_of_empty_fragments_closes_with_1008() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_19_pings_are_answered_with_their_payload() {
+async fn bridge_channel_case_19_pings_are_answered_with_their_payload() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client.send(Message::Ping("xyz".into())).await.unwrap();
@@ -743,7 +764,7 @@ async fn case_19_pings_are_answered_with_their_payload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cases_23_and_24_what_is_no_message_changes_nothing() {
+async fn bridge_channel_cases_23_and_24_what_is_no_message_changes_nothing() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     for text in ["garbage", "null", "", "{}", "[1]"] {
@@ -753,7 +774,7 @@ async fn cases_23_and_24_what_is_no_message_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn case_25_invalid_utf_8_closes_with_1007() {
+async fn bridge_channel_case_25_invalid_utf_8_closes_with_1007() {
     let world = World::new();
     let mut client = world.connect(world.a).await;
     client
@@ -793,313 +814,4 @@ async fn t56_frames_without_mask_and_floods_of_control_frames_end_the_socket() {
         closed(&mut client).await,
         closes(1008, "Too many control frames")
     );
-}
-
-// ---- compression --------------------------------------------------------------------------------
-
-#[tokio::test(start_paused = true)]
-async fn compressed_and_plain_texts_are_heard_in_any_order() {
-    let world = World::new();
-    let (mut client, _) = world.offer(world.a, CHROMIUM).await;
-    let mut received = 0;
-    for _ in 0..3 {
-        for text in [
-            compressed(Data::Text, true, &HELLO_DEFLATED),
-            Message::text(HELLO),
-        ] {
-            // Binary messages are ignored, whatever is in them.
-            client.send(Message::binary(HELLO)).await.unwrap();
-            client
-                .send(compressed(Data::Binary, true, b"\x07"))
-                .await
-                .unwrap();
-            client.send(text).await.unwrap();
-            assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
-            received += 1;
-        }
-    }
-    // In fragments, of which only the first says that it is compressed, and with control frames between.
-    let (head, tail) = HELLO_DEFLATED.split_at(5);
-    client
-        .send(compressed(Data::Text, false, head))
-        .await
-        .unwrap();
-    client.send(Message::Ping("between".into())).await.unwrap();
-    client
-        .send(fragment(Data::Continue, false, b""))
-        .await
-        .unwrap();
-    client
-        .send(fragment(Data::Continue, true, tail))
-        .await
-        .unwrap();
-    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
-    assert_eq!(world.sockets.stats().messages_received, received + 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn rsv1_belongs_on_the_first_frame_of_a_message_only() {
-    let world = World::new();
-    let control = |opcode| {
-        let mut frame = Frame::ping(&b""[..]);
-        frame.header_mut().opcode = OpCode::Control(opcode);
-        frame.header_mut().rsv1 = true;
-        vec![Message::Frame(frame)]
-    };
-    let mut reserved = Frame::message(HELLO_DEFLATED.to_vec(), OpCode::Data(Data::Text), true);
-    (reserved.header_mut().rsv1, reserved.header_mut().rsv2) = (true, true);
-    for frames in [
-        control(ControlOpCode::Ping),
-        control(ControlOpCode::Pong),
-        control(ControlOpCode::Close),
-        vec![
-            compressed(Data::Text, false, &HELLO_DEFLATED[..5]),
-            compressed(Data::Continue, true, &HELLO_DEFLATED[5..]),
-        ],
-        vec![
-            fragment(Data::Text, false, b"{"),
-            compressed(Data::Continue, true, b"}"),
-        ],
-        // A message inside of another one.
-        vec![
-            compressed(Data::Text, false, &HELLO_DEFLATED[..5]),
-            compressed(Data::Text, true, &HELLO_DEFLATED),
-        ],
-        vec![Message::Frame(reserved)],
-    ] {
-        let (mut client, _) = world.offer(world.a, CHROMIUM).await;
-        for frame in frames {
-            client.send(frame).await.unwrap();
-        }
-        assert_eq!(closed(&mut client).await, closes(1002, "Protocol error"));
-    }
-}
-
-/// From a client that compresses, through the bridge, to one that reads compressed texts, one that agreed to a
-/// window that is too small, and one that does not know of it.
-#[tokio::test(start_paused = true)]
-async fn long_texts_are_sent_compressed_to_whoever_agreed() {
-    let world = World::new();
-    let words = "so much to say, ".repeat(300);
-    let text = format!(r#"{{"colibriClass":"EndpointMessage","to":"B","msgPayload":"{words}"}}"#);
-    let message = deflate::Deflater::new().deflated(text.as_bytes()).unwrap();
-    assert!(message.len() < 200);
-    let (mut a, _) = world.offer(world.a, CHROMIUM).await;
-    for (offer, flags) in [
-        (Some(CHROMIUM), 0xc1),
-        (Some("permessage-deflate; server_max_window_bits=15"), 0xc1),
-        (Some("permessage-deflate; server_max_window_bits=13"), 0xc1),
-        (Some("permessage-deflate; server_max_window_bits=12"), 0x81),
-        (None, 0x81),
-    ] {
-        let b = match offer {
-            Some(offer) => world.offer(world.b, offer).await.0,
-            None => world.connect(world.b).await,
-        };
-        let mut b = b.into_inner();
-        // Twice: no message refers to the one before.
-        for _ in 0..2 {
-            a.send(compressed(Data::Text, true, &message))
-                .await
-                .unwrap();
-            let (got, payload) = next_frame(&mut b).await;
-            assert_eq!(got, flags, "{offer:?}");
-            let payload = if flags == 0xc1 {
-                assert!(payload.len() < 200);
-                deflate::inflated(&payload).unwrap()
-            } else {
-                payload
-            };
-            let got: Value = serde_json::from_slice(&payload).unwrap();
-            assert_eq!(got["from"], "A");
-            assert_eq!(got["msgPayload"], *words);
-        }
-    }
-    assert_eq!(world.sockets.stats().messages_sent, 1 + 5 + 10);
-}
-
-#[tokio::test(start_paused = true)]
-async fn t57_what_compressed_texts_become_is_bounded() {
-    let world = World::new();
-    let mut b = world.connect(world.b).await;
-    let deflated = |text: &[u8]| miniz_oxide::deflate::compress_to_vec(text, 9);
-    let too_large = "Text message too large: 65,537 > 65,536";
-    for (message, expected) in [
-        // 64 KiB of zeros, a thousand times: in one frame of 64 KiB.
-        (deflated(&vec![0; 1_000 << 16]), closes(1009, too_large)),
-        (
-            deflated(&vec![b' '; MAX_MESSAGE_BYTES + 1]),
-            closes(1009, too_large),
-        ),
-        ([0x03, 0x00].repeat(30_000), closes(1008, "Too many blocks")),
-        (vec![0x07; 100], closes(1007, "Invalid compressed data")),
-        // A reference to the message before.
-        (
-            vec![0xf2, 0x00, 0x11, 0x00, 0x00],
-            closes(1007, "Invalid compressed data"),
-        ),
-        (deflated(b"\xff\xfe"), closes(1007, "Invalid UTF-8")),
-        // Too long before it is decompressed.
-        (
-            vec![0; limits::MAX_READ + 1],
-            closes(1009, "Text message too large: 131,073 > 65,536"),
-        ),
-    ] {
-        let (mut client, _) = world.offer(world.a, CHROMIUM).await;
-        client
-            .send(compressed(Data::Text, true, &deflated(b"{}")))
-            .await
-            .unwrap();
-        // As long as it is not read to its end, sending does not end.
-        let sending = client.send(compressed(Data::Text, true, &message));
-        let _ = tokio::time::timeout(Duration::from_millis(1), sending).await;
-        assert_eq!(closed(&mut client).await, expected);
-        assert_alive(&mut b).await;
-    }
-    assert_eq!(world.sockets.stats().errors, 7);
-
-    let (mut client, _) = world.offer(world.a, CHROMIUM).await;
-    let longest = HELLO.to_owned() + &" ".repeat(MAX_MESSAGE_BYTES - HELLO.len());
-    client
-        .send(compressed(Data::Text, true, &deflated(longest.as_bytes())))
-        .await
-        .unwrap();
-    assert_eq!(hear(&mut client).await["colibriClass"], "ServerHello");
-}
-
-/// Between messages there is nothing but where in its frame the stream is.
-#[test]
-fn t57_an_idle_compressed_socket_costs_next_to_nothing() {
-    use hyper::upgrade::Upgraded;
-    use hyper_util::rt::TokioIo;
-
-    let plain = size_of::<WebSocketStream<TokioIo<Upgraded>>>();
-    assert!(size_of::<Socket>() <= plain + 128);
-}
-
-// ---- time ---------------------------------------------------------------------------------------
-
-#[tokio::test(start_paused = true)]
-async fn case_20_a_silent_client_that_answers_pings_stays() {
-    let world = World::new();
-    let mut client = world.connect(world.a).await;
-    let start = Instant::now();
-    let mut pings = 0;
-    while start.elapsed() < Duration::from_secs(300) {
-        // The client's library answers while it reads on.
-        assert!(matches!(client.next().await, Some(Ok(Message::Ping(_)))));
-        pings += 1;
-    }
-    assert_eq!(pings, 20, "one in 15 s");
-    assert_alive(&mut client).await;
-}
-
-/// T60: a peer that is gone without a word is noticed, whether pings are sent or not.
-#[tokio::test(start_paused = true)]
-async fn case_21_t60_a_client_from_which_nothing_comes_is_closed_after_60_s() {
-    for send_pings in [true, false] {
-        let world = World::with(BridgeConfig::default(), |options| {
-            options.send_pings = send_pings
-        });
-        let client = world.connect(world.a).await;
-        let mut pipe = client.into_inner();
-        let start = Instant::now();
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"Connection Idle Timeout") {
-            assert_ne!(pipe.read_buf(&mut bytes).await.unwrap(), 0);
-        }
-        assert_eq!(start.elapsed().as_secs(), 60);
-        let pings = bytes.windows(2).filter(|pair| *pair == [0x89, 0]).count();
-        assert!(if send_pings { pings >= 3 } else { pings == 0 }, "{pings}");
-        assert_eq!(world.sockets.stats().open, 0);
-        // The peer never answers the close frame: the connection ends all the same.
-        while pipe.read_buf(&mut bytes).await.unwrap() > 0 {}
-        assert_eq!(start.elapsed().as_secs(), 65);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_only_listens_is_pinged_although_it_is_sent_to() {
-    let world = World::new();
-    let mut client = world.connect(world.a).await;
-    let start = Instant::now();
-    let mut pings = 0;
-    while start.elapsed() < Duration::from_secs(120) {
-        world.sockets.send(world.a, "{}".into());
-        // Its library answers each ping.
-        while let Ok(message) = tokio::time::timeout(Duration::from_secs(5), client.next()).await {
-            pings += u32::from(message.unwrap().unwrap().is_ping());
-        }
-    }
-    assert!(pings > 3, "{pings}");
-    assert_alive(&mut client).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lively_conversation_needs_no_pings() {
-    let world = World::new();
-    let mut client = world.connect(world.a).await;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(120) {
-        assert_alive(&mut client).await;
-        let silence = tokio::time::timeout(Duration::from_secs(10), client.next()).await;
-        assert!(silence.is_err(), "{silence:?}");
-    }
-}
-
-/// T60: texts for a client that does not read take bounded memory and nobody's time.
-#[tokio::test(start_paused = true)]
-async fn t60_a_client_that_does_not_read_is_closed_with_1013() {
-    let world = World::new();
-    let mut slow = world.connect(world.a).await;
-    let mut other = world.connect(world.b).await;
-    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(8 << 10)).into();
-    let fits = WEBSOCKET_SEND_BUFFER / text.len();
-    for _ in 0..fits {
-        world.sockets.send(world.a, Arc::clone(&text));
-    }
-    assert_eq!(world.sockets.stats().overflows, 0);
-    world.sockets.send(world.a, Arc::clone(&text));
-    world.sockets.send(world.a, text);
-    assert_eq!(world.sockets.stats().overflows, 1);
-    assert_eq!(closed(&mut slow).await, closes(1013, "Send buffer full"));
-    assert_alive(&mut other).await;
-    assert_eq!(world.sockets.stats().open, 1);
-    // It may come back.
-    let mut again = world.connect(world.a).await;
-    assert_alive(&mut again).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_reads_gets_any_amount() {
-    let world = World::new();
-    let mut client = world.connect(world.a).await;
-    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(60 << 10)).into();
-    for _ in 0..20 {
-        world.sockets.send(world.a, Arc::clone(&text));
-        hear(&mut client).await;
-    }
-    assert_eq!(world.sockets.stats().overflows, 0);
-    assert_eq!(world.sockets.stats().messages_sent, 21);
-}
-
-/// A socket in the middle of a write that does not progress still obeys.
-#[tokio::test(start_paused = true)]
-async fn t60_a_stuck_socket_is_let_go() {
-    let world = World::new();
-    let stuck = world.connect(world.a).await;
-    let text: Arc<str> = format!(r#"{{"x":"{}"}}"#, "x".repeat(60 << 10)).into();
-    world.sockets.send(world.a, text);
-    let mut other = world.connect(world.b).await;
-    assert_alive(&mut other).await;
-    world.expire(world.a);
-    assert_eq!(world.sockets.stats().open, 1);
-    let start = Instant::now();
-    let mut pipe = stuck.into_inner();
-    tokio::time::sleep(limits::GOODBYE * 2).await;
-    // The bridge dropped its side long ago: after what was on the way the pipe ends.
-    let mut rest = Vec::new();
-    pipe.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.len() <= PIPE);
-    assert_eq!(start.elapsed(), limits::GOODBYE * 2);
 }

@@ -117,3 +117,114 @@ fn stat(name: &str, value: &Value) -> Element {
         value => stat.with("value", value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use causeway_bridge::Bridge;
+    use causeway_bridge::control::ControlAccess;
+    use causeway_bridge::control::api::ConferenceOptions;
+    use causeway_bridge::net::NoHost;
+
+    use super::*;
+    use crate::config::DaemonConfig;
+    use crate::process::DaemonProcess;
+    use crate::websocket::WebSockets;
+
+    fn process() -> (Bridge, Arc<DaemonProcess>) {
+        let mut config = DaemonConfig::default();
+        config.bridge.net.bind = vec![([127, 0, 0, 1], 0).into()];
+        config.bridge.net.workers = Some(1);
+        config.bridge.net.receive_buffer = 1 << 16;
+        let bridge = Bridge::start(config.bridge.clone(), Arc::new(NoHost)).unwrap();
+        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new());
+        (bridge, process)
+    }
+
+    /// Names and values in presence.
+    fn told(stats: &Element) -> Vec<(String, String)> {
+        let text = |stat: &Element, name| stat.attribute(name).unwrap().to_owned();
+        let stats = stats.children();
+        stats
+            .map(|stat| (text(stat, "name"), text(stat, "value")))
+            .collect()
+    }
+
+    fn value<'a>(told: &'a [(String, String)], name: &str) -> &'a str {
+        let found = told.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    #[test]
+    fn rest_and_stats_case_18_presence_has_what_rest_has_as_text() {
+        let (bridge, process) = process();
+        let writer = Writer::new(Arc::clone(&process), &Xmpp::default(), "2.3.1", Some("42"));
+        let told = told(&writer.subscribe().borrow());
+        // The moment differs, and what changes by itself.
+        let rest = Statistics::collect(&*process, "2.3.1", Some("42"), 0);
+        let rest = rest.keys();
+        assert_eq!(told.len(), rest.len());
+        for ((name, text), (key, value)) in told.iter().zip(&rest) {
+            assert_eq!(name, key);
+            let expected = match value {
+                Value::String(text) => text.clone(),
+                value => value.to_string(),
+            };
+            if !["current_timestamp", "threads"].contains(&&**key) {
+                assert_eq!(*text, expected, "{key}");
+            }
+        }
+        assert_eq!(value(&told, "version"), "2.3.1");
+        assert_eq!(value(&told, "drain"), "false");
+        bridge.stop();
+    }
+
+    #[test]
+    fn rest_and_stats_case_18_a_filter_leaves_what_is_listed() {
+        let (bridge, process) = process();
+        let listed = ["drain", "stress_level", "colibri2"].map(str::to_owned);
+        let filtered = Xmpp {
+            whitelist: Some(listed.into()),
+            ..Xmpp::default()
+        };
+        let writer = Writer::new(process, &filtered, "2.3.1", None);
+        let told = told(&writer.subscribe().borrow());
+        let names: BTreeSet<_> = told.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, BTreeSet::from(["drain", "stress_level"]));
+        bridge.stop();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn colibri2_cases_57_58_foci_learn_of_drain_and_shutdown_at_once() {
+        let (bridge, process) = process();
+        let writer = Writer::new(Arc::clone(&process), &Xmpp::default(), "2.3.1", None);
+        let mut newest = writer.subscribe();
+        tokio::spawn(writer.run());
+        tokio::time::sleep(LOOK).await;
+        newest.mark_unchanged();
+        for (name, change) in [
+            ("drain", (|it| it.set_drain(true)) as fn(&DaemonProcess)),
+            ("graceful_shutdown", |it| it.shutdown(true)),
+            ("shutting_down", |it| it.shutdown(false)),
+        ] {
+            assert_eq!(value(&told(&newest.borrow()), name), "false");
+            change(&process);
+            let start = Instant::now();
+            newest.changed().await.unwrap();
+            assert!(start.elapsed() <= LOOK, "{name}");
+            assert_eq!(value(&told(&newest.borrow_and_update()), name), "true");
+        }
+        // Conferences are still taken while it drains; the interval goes on.
+        bridge.with_control(|control, now| {
+            let options = ConferenceOptions {
+                meeting_id: "m1".into(),
+                name: None,
+            };
+            control.create_conference(now, options).unwrap();
+        });
+        let start = Instant::now();
+        newest.changed().await.unwrap();
+        assert_eq!(start.elapsed(), Xmpp::default().presence_interval);
+        assert_eq!(value(&told(&newest.borrow()), "conferences"), "1");
+        bridge.stop();
+    }
+}

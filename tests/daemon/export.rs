@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use causeway_benches::load::cli;
+use data_encoding::BASE64;
 use serde_json::{Value, json};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
 /// A running daemon that may export to this host.
@@ -18,7 +24,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start() -> Daemon {
+    /// Starts it; `authority` takes the place of those that the system trusts.
+    fn start(name: &str, authority: Option<&Path>) -> Daemon {
         // Media goes over an address that is not loopback. A socket that is connected tells it; nothing is sent.
         let address = UdpSocket::bind("0.0.0.0:0").unwrap();
         address.connect("192.0.2.1:9").unwrap();
@@ -30,7 +37,7 @@ impl Daemon {
             .local_addr()
             .unwrap();
         let (udp, port) = (udp.port(), http.port());
-        let name = format!("causeway-export-{}.conf", std::process::id());
+        let name = format!("causeway-export-{}-{name}.conf", std::process::id());
         let config = std::env::temp_dir().join(name);
         let text = format!(
             "videobridge {{
@@ -46,12 +53,14 @@ impl Daemon {
              }}"
         );
         std::fs::write(&config, text).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_causeway"))
-            .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
+        command.arg("--config").arg(&config).stderr(Stdio::piped());
+        if let Some(authority) = authority {
+            command
+                .env("SSL_CERT_FILE", authority)
+                .env_remove("SSL_CERT_DIR");
+        }
+        let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
         // Whatever else it says must not fill the pipe.
@@ -117,7 +126,7 @@ struct Track {
 
 #[test]
 fn a_recorder_gets_the_audio_of_the_call_until_the_conference_ends() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::start("recorder", None);
     let rest = format!("http://127.0.0.1:{}", daemon.port);
     let call = std::thread::spawn(move || {
         let always = [
@@ -192,4 +201,103 @@ fn a_recorder_gets_the_audio_of_the_call_until_the_conference_ends() {
     let sent: usize = tracks.values().map(|track| track.chunks.len()).sum();
     let counted = format!("jitsi_jvb_exporter_packets_sent_total {sent}");
     assert!(metrics.contains(&counted), "{counted}");
+}
+
+/// A recorder with TLS: what it listens on, and its certificate for `localhost`, which is its own authority.
+struct Secure {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+    certificate: Vec<u8>,
+}
+
+impl Secure {
+    fn new() -> Secure {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let certificate = made.cert.der().to_vec();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(certificate.clone())], key.into());
+        Secure {
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            config: Arc::new(config.unwrap()),
+            certificate,
+        }
+    }
+
+    fn url(&self, host: &str) -> String {
+        let port = self.listener.local_addr().unwrap().port();
+        format!("wss://{host}:{port}/record?session=7")
+    }
+
+    /// Shakes hands with whoever comes next.
+    fn accept(&self) -> std::io::Result<StreamOwned<ServerConnection, TcpStream>> {
+        let (mut stream, _) = self.listener.accept()?;
+        let mut connection = ServerConnection::new(Arc::clone(&self.config)).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+}
+
+#[test]
+fn wss_exports_go_to_peers_with_a_certificate_for_their_name_that_the_system_trusts() {
+    let [trusted, other] = [Secure::new(), Secure::new()];
+    let by_address = Secure {
+        listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        config: Arc::clone(&trusted.config),
+        certificate: trusted.certificate.clone(),
+    };
+    let name = format!("causeway-export-{}-authority.pem", std::process::id());
+    let authority = std::env::temp_dir().join(name);
+    let text = BASE64.encode(&trusted.certificate);
+    let text = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    std::fs::write(&authority, text).unwrap();
+    let daemon = Daemon::start("wss", Some(&authority));
+
+    let connect = |id: &str, url: String| {
+        json!({
+            "id": id, "url": url, "protocol": "mediajson", "type": "recorder", "audio": true, "create": true,
+            "headers": { "Authorization": "Bearer x" },
+        })
+    };
+    let create = json!({
+        "meeting-id": "m1",
+        "create": true,
+        "endpoints": [{ "id": "a", "create": true, "capabilities": ["source-names"], "transport": {} }],
+        "connects": [
+            connect("trusted", trusted.url("localhost")),
+            connect("other", other.url("localhost")),
+            connect("by-address", by_address.url("127.0.0.1")),
+        ],
+    });
+    let created = daemon.request("POST", "/colibri/v2/conferences", &create);
+    assert_eq!(created.0, 200, "{}", created.1);
+
+    // Nothing but the handshake reaches the others.
+    for refused in [&other, &by_address] {
+        let error = refused.accept().map(drop).unwrap_err().to_string();
+        assert!(error.contains("alert"), "{error}");
+    }
+    let mut socket = accept(trusted.accept().unwrap()).unwrap();
+    let mut event = || loop {
+        match socket.read().unwrap() {
+            Message::Text(text) => return serde_json::from_str::<Value>(&text).unwrap(),
+            Message::Ping(_) | Message::Pong(_) => {}
+            end => panic!("{end:?}"),
+        }
+    };
+    let info = event();
+    assert_eq!(
+        (&info["event"], &info["meetingId"]),
+        (&json!("info"), &json!("m1"))
+    );
+    let path = "/colibri/v2/conferences/m1";
+    let expired = daemon.request("PATCH", path, &json!({ "expire": true }));
+    assert_eq!(expired.0, 200, "{}", expired.1);
+    assert_eq!(event(), json!({ "event": "session-end" }));
+    std::fs::remove_file(&authority).unwrap();
 }

@@ -129,7 +129,7 @@ impl Drop for Daemon {
 }
 
 #[test]
-fn rest_and_stats_cases_28_31_the_script_waits_for_the_last_endpoint() {
+fn rest_and_stats_cases_28_31_34_config_case_31_the_script_waits_for_the_last_endpoint() {
     let mut daemon = Daemon::start(
         "graceful",
         &format!("rest.shutdown.enabled = true\n apis.rest.token = {TOKEN}"),

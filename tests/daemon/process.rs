@@ -76,7 +76,7 @@ fn text(bytes: &[u8]) -> String {
 struct Service {
     child: Child,
     socket: UnixDatagram,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Service {
@@ -95,7 +95,7 @@ impl Service {
         Service {
             child,
             socket,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -148,7 +148,7 @@ fn the_service_manager_learns_that_it_is_ready_alive_and_stopping() {
 }
 
 #[test]
-fn config_spec_case_27_signals_give_128_and_their_number() {
+fn config_case_27_signals_give_128_and_their_number() {
     for (name, code) in [("INT", 130), ("HUP", 129), ("TERM", 143)] {
         let service = Service::started_with(name);
         service.await_notice("READY=1");
@@ -160,7 +160,7 @@ fn config_spec_case_27_signals_give_128_and_their_number() {
 }
 
 #[test]
-fn config_spec_case_28_java_sys_props_name_configuration_and_log_levels() {
+fn config_case_28_java_sys_props_name_configuration_and_log_levels() {
     let folder = Folder::new("levels");
     let levels = folder.write("logging.properties", ".level=OFF\n");
     let service = Service::start("props", |command, config| {
@@ -177,7 +177,7 @@ fn config_spec_case_28_java_sys_props_name_configuration_and_log_levels() {
 }
 
 #[test]
-fn config_spec_case_29_the_daemon_logs_in_the_layout_of_jvb() {
+fn config_case_29_the_daemon_logs_in_the_layout_of_jvb() {
     let service = Service::started_with("layout");
     service.await_notice("READY=1");
     signal(&service.child, "TERM");
@@ -190,6 +190,24 @@ fn config_spec_case_29_the_daemon_logs_in_the_layout_of_jvb() {
             "{line}"
         );
     }
+}
+
+/// JVB stays up and fails its health checks instead. Nobody would reach such a bridge: its service manager tries again.
+#[test]
+fn rest_and_stats_case_7_a_media_port_that_is_in_use_ends_the_start() {
+    let taken = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let folder = Folder::new("taken");
+    let text = format!("{}videobridge.ice.udp.port = {port}\n", configuration());
+    let path = folder.write("jvb.conf", &text);
+    let output = run(&["--config", &path.to_string_lossy()]);
+    let said = text_of(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!(":{port}: Address already in use")),
+        "{said}"
+    );
+    assert!(!said.contains("bridge ready"), "{said}");
 }
 
 /// T61: a container binds to all addresses, and nobody reads its documentation.
@@ -228,8 +246,13 @@ fn run(arguments: &[&str]) -> Output {
         .expect("the binary was built")
 }
 
+/// All that a process said.
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 #[test]
-fn config_spec_case_26_what_can_not_be_used_exits_with_78_and_names_the_key() {
+fn config_cases_2_26_what_can_not_be_used_exits_with_78_and_names_the_key() {
     let folder = Folder::new("bad");
     for (text_of_file, reason) in [
         ("videobridge.ice.udp.port = abc", "videobridge.ice.udp.port"),
@@ -238,6 +261,11 @@ fn config_spec_case_26_what_can_not_be_used_exits_with_78_and_names_the_key() {
             "jmt.bwe.estimator.engine = Best",
             "jmt.bwe.estimator.engine",
         ),
+        (
+            "jmt.dtls.cipher-suites = [TLS_BOGUS]",
+            "jmt.dtls.cipher-suites",
+        ),
+        ("include required(\"absent.conf\")", "absent.conf"),
     ] {
         let path = folder.write("jvb.conf", text_of_file);
         for check in [&["--check-config"][..], &[]] {
@@ -283,7 +311,7 @@ fn check_config_tells_a_near_miss_and_where_each_value_comes_from() {
 
 /// Config spec case 23: what the container makes of its environment is what the daemon takes.
 #[test]
-fn config_spec_case_23_the_environment_of_the_container_image_is_understood() {
+fn config_case_23_the_environment_of_the_container_image_is_understood() {
     let start = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/docker/start");
     let printed = |environment: &[(&str, &str)]| {
         let output = Command::new("sh")
@@ -344,5 +372,120 @@ fn config_spec_case_23_the_environment_of_the_container_image_is_understood() {
         for line in expected {
             assert!(effective.contains(line), "{line} is not in\n{effective}");
         }
+    }
+}
+
+/// As Jitsi's own deployment has it: most settings in one file, the connections in another.
+#[test]
+fn config_case_25_the_files_of_a_production_deployment_are_understood() {
+    let free = || TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let ports = [free(), free()].map(|socket| socket.local_addr().expect("bound").port());
+    let [private, public] = ports;
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let udp = udp.local_addr().expect("bound").port();
+    let settings = format!(
+        r#"
+        videobridge {{
+          apis {{
+            rest {{ enabled = true }}
+            xmpp-client {{
+              stats-filter {{ enabled = true }}
+              configs {{
+                include "xmpp.conf"
+              }}
+            }}
+          }}
+          cc {{
+            assumed-bandwidth-limit = 10 Mbps
+            jvb-last-n = 25
+            trust-bwe = true
+            use-vla-target-bitrate = true
+          }}
+          cryptex {{ endpoint = false, relay = true }}
+          health {{ sticky-failures = true, require-stun = false, require-valid-address = false }}
+          http-servers {{
+            public {{ host = 127.0.0.1, port = {public} }},
+            private {{ host = 127.0.0.1, port = {private} }},
+          }}
+          ice {{
+            udp {{ port = {udp} }}
+            tcp {{ enabled = false }}
+            advertise-private-candidates = false
+            ufrag-prefix = "jvb1"
+          }}
+          initial-drain-mode = false
+          load-management {{
+            average-participant-stress = 0.005
+            load-measurements {{ load-measurement = "packet-rate", packet-rate {{ load-threshold = 90000, recovery-threshold = 72000 }} }}
+          }}
+          loudest {{ route-loudest-only = true }}
+          redact-remote-addresses = true
+          rest.shutdown.enabled = true
+          sctp {{ enabled = true, use-usrsctp = false }}
+          shutdown {{ graceful-shutdown-max-duration = 6 hours, graceful-shutdown-min-participants = 2 }}
+          speech-activity {{ recent-speakers-count = 30, enable-silence-detection = true }}
+          ssrc-limit {{ video = 50, audio = 10 }}
+          stats {{ enabled = true, transit-time {{ enable-prometheus = true }} }}
+          version {{ announce = true, release = "1234" }}
+          websockets {{ enabled = true, tls = true, domain = "jvb1.example.com:443", server-id = "jvb-1", relay-domain = "relay.example.com" }}
+        }}
+        ice4j {{
+          consent-freshness {{ max-wait-interval = 500 ms }}
+          harvest {{
+            mapping {{ aws {{ enabled = false }}, stun {{ enabled = false, addresses = [] }} }}
+            udp {{ receive-buffer-size = 65536 }}
+          }}
+          send-to-last-received-from-address = true
+        }}
+        include "custom-jvb.conf"
+        "#
+    );
+    // Nobody listens there: the connection is tried again and again, and holds up nobody.
+    let connections = r#"
+        shard1 {
+          HOSTNAME=127.0.0.1
+          PORT=1
+          DOMAIN="auth.jvb.example.com"
+          USERNAME="jvb"
+          PASSWORD="secret"
+          MUC_JIDS="jvbbrewery@muc.jvb.example.com"
+          MUC="jvbbrewery@muc.jvb.example.com"
+          MUC_NICKNAME="jvb-00e1f2a3"
+          DISABLE_CERTIFICATE_VERIFICATION=true
+          IQ_HANDLER_MODE="async"
+        }
+        "#;
+    let service = Service::start("production", |command, config| {
+        fs::write(config, &settings).expect("the folder is writable");
+        let folder = config.parent().expect("it is in a folder");
+        fs::write(folder.join("xmpp.conf"), connections).expect("the folder is writable");
+        command.arg("--config").arg(config);
+    });
+    service.await_notice("READY=1");
+    let config = service.folder.0.join("jvb.conf");
+    let output = run(&["--config", &config.to_string_lossy(), "--check-config"]);
+    let effective = text(&output.stdout);
+    for line in [
+        "videobridge.cc.assumed-bandwidth-limit = 10",
+        "videobridge.cc.jvb-last-n = 25 ",
+        "videobridge.ice.advertise-private-candidates = false ",
+        "videobridge.ice.ufrag-prefix = jvb1 ",
+        "videobridge.speech-activity.recent-speakers-count = 30 ",
+        "videobridge.ssrc-limit.audio = 10 ",
+        "videobridge.websockets.server-id = jvb-1 ",
+        "videobridge.apis.xmpp-client.stats-filter.enabled = true ",
+        "videobridge.apis.xmpp-client.configs.shard1.muc-nickname = jvb-00e1f2a3 ",
+    ] {
+        assert!(
+            effective.lines().any(|it| it.starts_with(line)),
+            "{line} is not in\n{effective}"
+        );
+    }
+    assert!(!effective.contains("secret"), "{effective}");
+    signal(&service.child, "TERM");
+    let (ended, log) = service.end();
+    assert_eq!(ended, Some(143), "{log}");
+    for warned in ["videobridge.sctp.use-usrsctp", "videobridge.cryptex.relay"] {
+        assert_eq!(log.matches(warned).count(), 1, "{warned}: {log}");
     }
 }

@@ -3,7 +3,8 @@
 //! Needs the Debian package `prosody`, so it runs only when it is asked for by name: `scripts/test xmpp`.
 
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 const DOMAIN: &str = "auth.meet.test";
 const ROOM: &str = "jvbbrewery@internal.auth.meet.test";
+const OTHER_ROOM: &str = "jvbspare@internal.auth.meet.test";
 const COLIBRI2: &str = "jitsi:colibri2";
 const COLIBRI: &str = "http://jitsi.org/protocol/colibri";
 /// For anything that must happen, on a busy machine.
@@ -140,12 +142,15 @@ impl Focus {
         };
         let connection = timeout(PATIENCE, connection).await.expect("a login");
         let mut focus = Focus { connection };
+        focus.enter(ROOM).await;
         focus
-            .send(&format!(
-                "<presence to='{ROOM}/focus'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            ))
-            .await;
-        focus
+    }
+
+    async fn enter(&mut self, room: &str) {
+        self.send(&format!(
+            "<presence to='{room}/focus'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        ))
+        .await;
     }
 
     async fn send(&mut self, text: &str) {
@@ -173,9 +178,16 @@ impl Focus {
 
     /// The bridge's presence, with statistics.
     async fn sees_the_bridge(&mut self) -> Vec<(String, String)> {
+        self.sees(&format!("{ROOM}/bridge1")).await
+    }
+
+    /// The statistics in the presence of an occupant.
+    async fn sees(&mut self, occupant: &str) -> Vec<(String, String)> {
         let presence = self
             .next("presence of the bridge", |stanza| {
-                from_bridge(stanza) && stanza.child("stats", COLIBRI).is_some()
+                stanza.name() == "presence"
+                    && stanza.attribute("from") == Some(occupant)
+                    && stanza.child("stats", COLIBRI).is_some()
             })
             .await;
         let stats = presence.child("stats", COLIBRI).expect("just seen");
@@ -187,8 +199,12 @@ impl Focus {
     }
 
     async fn ask(&mut self, id: &str, content: &str) {
+        self.ask_in(ROOM, id, content).await;
+    }
+
+    async fn ask_in(&mut self, room: &str, id: &str, content: &str) {
         self.send(&format!(
-            "<iq to='{ROOM}/bridge1' type='get' id='{id}'>{content}</iq>"
+            "<iq to='{room}/bridge1' type='get' id='{id}'>{content}</iq>"
         ))
         .await;
     }
@@ -206,13 +222,9 @@ fn from_bridge(stanza: &Element) -> bool {
 }
 
 fn daemon(prosody: &Prosody) -> Running {
-    let free = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    let udp = free.local_addr().expect("bound").port();
     let port = prosody.port;
-    let file = prosody.folder.join("jvb.conf");
-    let config = format!(
+    let text = format!(
         "videobridge {{
-           ice.udp.port = {udp}
            http-servers.private.port = -1
            apis.xmpp-client.configs.shard {{
              HOSTNAME = 127.0.0.1, PORT = \"{port}\", DOMAIN = {DOMAIN}, USERNAME = jvb, PASSWORD = secret
@@ -221,7 +233,16 @@ fn daemon(prosody: &Prosody) -> Running {
          }}
          ice4j.harvest.mapping.aws.enabled = false"
     );
-    fs::write(&file, config).expect("the folder is writable");
+    daemon_with(prosody, &text)
+}
+
+/// A daemon with this configuration, on a free media port.
+fn daemon_with(prosody: &Prosody, text: &str) -> Running {
+    let free = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let udp = free.local_addr().expect("bound").port();
+    let file = prosody.folder.join("jvb.conf");
+    let text = format!("{text}\nvideobridge.ice.udp.port = {udp}\n");
+    fs::write(&file, text).expect("the folder is writable");
     let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
     command
         .arg("--config")
@@ -236,7 +257,7 @@ fn modify(attributes: &str, content: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_focus_finds_and_controls_the_bridge() {
+async fn colibri2_cases_52_57_61_a_focus_finds_and_controls_the_bridge() {
     let mut prosody = Prosody::new();
     prosody.start();
     let mut focus = Focus::join(prosody.port).await;
@@ -313,7 +334,7 @@ async fn a_focus_finds_and_controls_the_bridge() {
 }
 
 #[tokio::test]
-async fn presence_is_back_when_the_server_is() {
+async fn colibri2_case_63_presence_is_back_when_the_server_is() {
     let mut prosody = Prosody::new();
     prosody.start();
     let mut focus = Focus::join(prosody.port).await;
@@ -324,5 +345,87 @@ async fn presence_is_back_when_the_server_is() {
         prosody.start();
         let mut focus = Focus::join(prosody.port).await;
         focus.sees_the_bridge().await;
+    }
+}
+
+/// What the package of the project writes at its first installation, with the ports of this test.
+#[tokio::test]
+async fn config_case_24_the_bridge_of_the_debian_package_is_found() {
+    let mut prosody = Prosody::new();
+    prosody.start();
+    let mut focus = Focus::join(prosody.port).await;
+    let script = include_str!("../../packaging/deb/maintainer/postinst");
+    let (_, template) = script.split_once("jvb.conf <<CONF\n").expect("a file");
+    let (template, _) = template.split_once("\nCONF\n").expect("its end");
+    let nick = "7e10ab12-0e1f-4c1d-9a5e-1e5d00000042";
+    let text = template
+        .replace("$host", "meet.test")
+        .replace("$secret", "secret")
+        .replace("$nick", nick);
+    // Tests ask nobody outside for their address.
+    let more = format!(
+        "\nvideobridge.apis.xmpp-client.configs.shard.PORT = {}\n\
+         videobridge.http-servers.private.port = -1\nice4j.harvest.mapping.stun.addresses = []",
+        prosody.port
+    );
+    let _bridge = daemon_with(&prosody, &(text + &more));
+    let stats = focus.sees(&format!("{ROOM}/{nick}")).await;
+    assert!(stats.iter().any(|(name, _)| name == "stress_level"));
+}
+
+#[tokio::test]
+async fn colibri2_cases_58_64_all_rooms_of_a_connection_learn_of_drain_and_are_obeyed() {
+    let mut prosody = Prosody::new();
+    prosody.start();
+    let mut focus = Focus::join(prosody.port).await;
+    focus.enter(OTHER_ROOM).await;
+    let free = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let http = free.local_addr().expect("bound").port();
+    drop(free);
+    let port = prosody.port;
+    let _bridge = daemon_with(
+        &prosody,
+        &format!(
+            "videobridge {{
+               http-servers.private {{ host = 127.0.0.1, port = {http} }}
+               apis.xmpp-client.configs.shard {{
+                 HOSTNAME = localhost, PORT = {port}, DOMAIN = {DOMAIN}, USERNAME = jvb, PASSWORD = secret
+                 MUC_JIDS = \"{ROOM}, {OTHER_ROOM}\", MUC_NICKNAME = bridge1
+               }}
+             }}
+             ice4j.harvest.mapping.aws.enabled = false"
+        ),
+    );
+    let rooms = [ROOM, OTHER_ROOM];
+    let drain = |stats: &[(String, String)]| {
+        let found = stats.iter().find(|(name, _)| name == "drain");
+        found.map(|(_, value)| value.clone())
+    };
+    // In whichever order they come.
+    let seen = focus.sees(&format!("{OTHER_ROOM}/bridge1")).await;
+    assert_eq!(drain(&seen).as_deref(), Some("false"));
+    focus.sees_the_bridge().await;
+
+    let mut socket = TcpStream::connect(("127.0.0.1", http)).expect("the REST API");
+    let request = "POST /colibri/drain/enable HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).expect("connected");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for room in rooms {
+        let occupant = format!("{room}/bridge1");
+        while drain(&focus.sees(&occupant).await).as_deref() != Some("true") {}
+    }
+
+    let endpoint = "<endpoint id='abcd1234' create='true'><transport ice-controlling='true'/>\
+                    <capability name='source-names'/></endpoint>";
+    for (id, room) in ["1", "2"].into_iter().zip(rooms) {
+        let attributes =
+            format!("meeting-id='m-{id}' name='room{id}@conference.meet.test' create='true'");
+        focus.ask_in(room, id, &modify(&attributes, endpoint)).await;
+        let answer = focus.answer(id).await;
+        assert_eq!(answer.attribute("type"), Some("result"), "{answer}");
+        let from = format!("{room}/bridge1");
+        assert_eq!(answer.attribute("from"), Some(&*from), "{answer}");
     }
 }

@@ -153,7 +153,7 @@ fn secure(port: u16) -> Secure {
 }
 
 #[test]
-fn config_case_21_servers_with_key_stores_speak_tls_on_their_tls_port_only() {
+fn config_case_21_rest_and_stats_case_5_servers_with_key_stores_speak_tls_on_their_tls_port_only() {
     let daemon = Daemon::start();
     assert_eq!(daemon.request("GET", "/about/version", &Value::Null).0, 200);
 

@@ -194,6 +194,33 @@ mod tests {
     }
 
     #[test]
+    fn rest_and_stats_case_25_one_step_a_minute_down_and_up() {
+        let mut reducer = LastNReducer::new(ReducerConfig::default());
+        let at = |seconds: u64| Time::from_millis(seconds * 1_000);
+        assert_eq!(reducer.limit(), -1);
+        assert!(reducer.sample(at(0), 0.95, Some(20)));
+        assert_eq!(reducer.limit(), 15);
+        assert!(!reducer.sample(at(30), 0.95, Some(15)));
+        assert_eq!(reducer.limit(), 15);
+        assert!(reducer.sample(at(60), 0.95, Some(15)));
+        assert_eq!(reducer.limit(), 11);
+        let mut limits = Vec::new();
+        for minute in 2.. {
+            assert!(!reducer.sample(at(minute * 60 - 1), 0.5, Some(11)));
+            assert!(reducer.sample(at(minute * 60), 0.5, Some(11)));
+            limits.push(reducer.limit());
+            if reducer.limit() == -1 {
+                break;
+            }
+        }
+        assert_eq!(limits, [13, 16, 20, 25, 31, 38, -1]);
+        assert!(
+            !reducer.sample(at(3_600), 0.5, Some(11)),
+            "no limit, no step"
+        );
+    }
+
+    #[test]
     fn the_reducer_does_nothing_between_the_thresholds_or_on_an_empty_bridge() {
         let mut reducer = LastNReducer::new(ReducerConfig::default());
         assert!(!reducer.sample(Time::ZERO, 0.8, Some(12)));

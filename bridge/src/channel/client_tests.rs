@@ -465,7 +465,7 @@ fn bridge_channel_case_41_a_message_is_forwarded_with_its_true_sender_and_all_me
 }
 
 #[test]
-fn bridge_channel_case_42_to_44_recipients() {
+fn bridge_channel_cases_42_to_44_recipients() {
     let to = |to: &str| match message("EndpointMessage", &format!("\"to\":{to}")) {
         Ok(ClientMessage::EndpointMessage { to, .. }) => Ok(to),
         Ok(other) => panic!("{other:?}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Control;
 use super::Timer;
@@ -77,6 +77,12 @@ impl Control {
                 self.channel_message(now, key, Transport::DataChannel, &text)
             }
             Event::ChannelClosed(key) => self.channel_closed(key, Transport::DataChannel),
+            Event::ChannelsRefused(key, count) => {
+                if let Some(endpoint) = self.endpoints.get(&key) {
+                    debug!(parent: &endpoint.span, count, "refused data channels beyond the first");
+                }
+                self.counters.data_channels_refused += count;
+            }
             Event::Connectivity(key, active) => self.connectivity(key, active),
             Event::Activity(key, at) => {
                 if let Some(endpoint) = self.endpoints.get_mut(&key) {

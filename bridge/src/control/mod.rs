@@ -123,6 +123,8 @@ pub struct ControlCounters {
     pub data_channel_messages_received: u64,
     /// Messages to clients on data channels; counted where they are put out.
     pub data_channel_messages_sent: u64,
+    /// Data channels beyond the one of an endpoint that were refused.
+    pub data_channels_refused: u64,
     /// Messages to clients that had no channel.
     pub messages_without_channel: u64,
     /// Messages from clients refused by the parser.

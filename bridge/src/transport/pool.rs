@@ -353,7 +353,12 @@ impl Pool {
             self.output.push_back(PoolOutput::Event(event));
         }
         self.metrics.panics += entry.association.take_panics();
-        self.metrics.rejected_channels += entry.association.take_rejected_channels();
+        let rejected = entry.association.take_rejected_channels();
+        if rejected > 0 {
+            self.metrics.rejected_channels += rejected;
+            let event = Event::ChannelsRefused(endpoint, rejected);
+            self.output.push_back(PoolOutput::Event(event));
+        }
         if entry.deadline != deadline {
             if let Some(old) = entry.deadline {
                 self.deadlines.remove(&(old, endpoint));

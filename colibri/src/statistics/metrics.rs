@@ -347,7 +347,7 @@ impl Statistics {
             (
                 "rejected_data_channels",
                 "Data channels beyond the one per endpoint.",
-                Total(0),
+                Total(control.data_channels_refused),
             ),
             (
                 "incoming_loss_fraction",

@@ -170,7 +170,7 @@ async fn t61_pages_of_other_sites_are_refused_even_without_a_body() {
 }
 
 #[tokio::test]
-async fn t61_no_answer_says_that_other_sites_may_read_it() {
+async fn t61_rest_and_stats_case_4_no_answer_says_that_other_sites_may_read_it() {
     let world = world(Access::default());
     let silent = |headers: &HeaderMap| {
         let names = headers.keys().map(header::HeaderName::as_str);
@@ -190,6 +190,19 @@ async fn t61_no_answer_says_that_other_sites_may_read_it() {
             assert!(silent(answer.headers()), "{method} {path}");
             let preflight = method == "OPTIONS";
             assert!(!preflight || answer.status() == 405, "{path}");
+        }
+    }
+}
+
+/// That web pages are refused where JVB lets them read is on purpose (T61).
+#[tokio::test]
+async fn rest_and_stats_case_4_trace_is_refused_and_no_answer_names_its_server() {
+    let world = world(Access::default());
+    for path in LOOKS.into_iter().chain(OPEN) {
+        for (method, refused) in [("TRACE", true), ("GET", false)] {
+            let answer = world.ask(request(method, path, &[], "")).await;
+            assert_eq!(answer.status() == 405, refused, "{method} {path}");
+            assert!(!answer.headers().contains_key(header::SERVER), "{path}");
         }
     }
 }

@@ -209,7 +209,7 @@ async fn colibri2_case_19_an_update_answers_with_the_id_alone() {
 }
 
 #[tokio::test]
-async fn colibri2_cases_20_22_unknown_endpoints() {
+async fn colibri2_cases_20_21_22_unknown_endpoints() {
     let world = meeting(&["a"]).await;
     let text = "Endpoint not found for ID: z";
     for part in [json!({ "transport": {} }), json!({ "sources": [] })] {
@@ -526,7 +526,7 @@ async fn colibri2_case_38_ice_restart_can_be_off() {
 }
 
 #[tokio::test]
-async fn colibri2_cases_50_53_order_is_kept_and_everything_answered() {
+async fn colibri2_cases_50_to_53_order_is_kept_and_everything_answered() {
     let world = meeting(&["a"]).await;
     // 52, 53: whatever follows an expire finds no conference; a create makes another.
     assert_eq!(

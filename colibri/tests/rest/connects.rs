@@ -30,7 +30,7 @@ fn exports(world: &World) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn colibri2_case_48_connects() {
+async fn colibri2_cases_48_49_connects() {
     let world = meeting(&["a"]).await;
     let ask = async |connects: Value| world.patch(json!({ "connects": connects })).await;
     let done = (200, json!({}));

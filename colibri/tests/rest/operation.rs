@@ -308,3 +308,27 @@ async fn rest_and_stats_case_35_health_scripts_find_candidates() {
         .unwrap();
     assert!(!candidates.is_empty() && candidates.iter().all(|it| it["ip"].is_string()));
 }
+
+#[tokio::test]
+async fn rest_and_stats_case_36_what_is_not_there_and_what_is_not_json() {
+    let world = meeting().await;
+    let list = "/colibri/v2/conferences";
+    let speakers = |meeting: &str| format!("{list}/{meeting}/dominant-speaker-identification");
+    for (method, path, body, status) in [
+        ("PATCH", format!("{list}/nope"), "{}", 404),
+        ("PATCH", format!("{list}/m1"), "{", 400),
+        ("PATCH", format!("{list}/m1"), "[]", 400),
+        ("PATCH", format!("{list}/m1"), "", 400),
+        ("POST", list.to_owned(), "null", 400),
+        ("GET", list.to_owned(), "", 501),
+        ("GET", speakers("nope"), "", 404),
+    ] {
+        let kind = Some("application/json");
+        let answer = world.send(method, &path, kind, body).await;
+        assert_eq!(answer.0, status, "{method} {path} {body}");
+    }
+    let (status, speech) = world.send("GET", &speakers("m1"), None, "").await;
+    assert_eq!(status, 200);
+    assert_eq!(speech["dominantEndpoint"], "null");
+    assert_eq!(speech["endpointsInLastNOrder"], json!(["a"]));
+}

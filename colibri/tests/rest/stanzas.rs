@@ -48,7 +48,8 @@ impl Focus {
                 server_id: "jvb1".into(),
             }),
         });
-        let rooms = vec!["JvbBrewery@internal.auth.meet.test".to_owned()];
+        let rooms = ["JvbBrewery@internal.auth.meet.test", "other@muc.meet.test"];
+        let rooms = rooms.map(str::to_owned).to_vec();
         let process = Arc::clone(&world.bridge);
         let service = IqService::new(process, handler, "2.3.1".into(), rooms);
         Focus { world, service }
@@ -185,7 +186,7 @@ fn a_captured_call_gets_the_answers_that_its_focus_needs() {
 }
 
 #[test]
-fn colibri2_case_1_2_4_conferences_are_found_or_not() {
+fn colibri2_cases_1_2_4_conferences_are_found_or_not() {
     let focus = Focus::new(false);
     let missing = (
         "item-not-found".into(),
@@ -222,7 +223,7 @@ fn colibri2_case_5_a_name_must_be_an_address() {
 }
 
 #[test]
-fn colibri2_case_6_29_30_malformed_requests_are_answered_and_change_nothing() {
+fn colibri2_cases_6_29_30_malformed_requests_are_answered_and_change_nothing() {
     let focus = Focus::new(true);
     modified(&focus.modify("meeting-id='m1' create='true'", &ep("a")));
     let before = focus.world.state();
@@ -272,7 +273,7 @@ fn colibri2_case_6_29_30_malformed_requests_are_answered_and_change_nothing() {
 }
 
 #[test]
-fn colibri2_case_7_8_9_booleans_unknown_things_and_traces() {
+fn colibri2_cases_7_8_9_booleans_unknown_things_and_traces() {
     let focus = Focus::new(false);
     let trace =
         "<traceparent xmlns='jitsi:opentelemetry' trace_id='0' parent_id='0' trace_flags='00'/>";
@@ -291,7 +292,7 @@ fn colibri2_case_7_8_9_booleans_unknown_things_and_traces() {
 }
 
 #[test]
-fn colibri2_case_12_16_17_18_sctp_and_feedback() {
+fn colibri2_cases_12_16_17_18_sctp_and_feedback() {
     let focus = Focus::new(true);
     let first = focus.modify("meeting-id='m1' create='true'", &ep("a"));
     let with_sctp = ep("b").replace(
@@ -338,7 +339,7 @@ fn colibri2_case_36_an_ice_restart_before_ice_keeps_what_is_there() {
 }
 
 #[test]
-fn colibri2_case_52_53_after_an_expire_everything_is_answered_in_order() {
+fn colibri2_cases_52_53_after_an_expire_everything_is_answered_in_order() {
     let focus = Focus::new(false);
     for _ in 0..25 {
         modified(&focus.modify("meeting-id='m1' create='true'", &ep("a")));
@@ -349,6 +350,87 @@ fn colibri2_case_52_53_after_an_expire_everything_is_answered_in_order() {
         );
         assert_eq!(failed(&late).1.as_deref(), Some("conference_not_found"));
     }
+}
+
+/// The stanzas that come in one piece, and their answers.
+fn in_one_segment(focus: &Focus, stanzas: &[String]) -> Vec<Element> {
+    let stream = format!(
+        "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>{}",
+        stanzas.concat()
+    );
+    let mut bytes = stream.as_bytes();
+    let mut parser = StreamParser::default();
+    let mut answers = Vec::new();
+    while let Some(item) = parser.next(&mut bytes).expect("well-formed") {
+        if let Item::Stanza(stanza) = item {
+            answers.push(focus.service.answer(&stanza).expect("an answer"));
+        }
+    }
+    answers
+}
+
+#[test]
+fn colibri2_cases_52_53_54_requests_of_one_segment_are_answered_in_order() {
+    let focus = Focus::new(false);
+    let modify = |id: usize, attributes: &str, content: &str| {
+        format!(
+            "<iq from='{FOCUS}' to='b@x/y' type='get' id='k-{id}'>\
+             <conference-modify xmlns='{COLIBRI2}' meeting-id='m1' {attributes}>{content}</conference-modify></iq>"
+        )
+    };
+    let create = "create='true' name='room@conference.meet.test'";
+    let answers = in_one_segment(
+        &focus,
+        &[
+            modify(0, create, &ep("a")),
+            modify(1, "", &ep("b")),
+            modify(2, "expire='true'", ""),
+            modify(3, create, &ep("a")),
+            modify(4, "expire='true'", ""),
+            modify(5, "", "<endpoint id='a'><transport/></endpoint>"),
+        ],
+    );
+    assert_eq!(answers.len(), 6);
+    for (index, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.attribute("id"), Some(&*format!("k-{index}")));
+        let kind = if index == 5 { "error" } else { "result" };
+        assert_eq!(answer.attribute("type"), Some(kind), "{answer}");
+    }
+    for (answer, id) in [(0, "a"), (1, "b"), (3, "a")] {
+        let endpoint = modified(&answers[answer]).child("endpoint", COLIBRI2);
+        assert_eq!(endpoint.and_then(|it| it.attribute("id")), Some(id));
+    }
+    let late = answers[5].to_string();
+    assert!(late.contains("conference_not_found"), "{late}");
+}
+
+#[test]
+fn colibri2_case_56_an_endpoint_that_never_sends_anything_is_gone_after_2_to_3_minutes() {
+    let focus = Focus::new(false);
+    modified(&focus.modify("meeting-id='m1' create='true'", &ep("a")));
+    modified(&focus.modify("meeting-id='m1'", &ep("b")));
+    let update = |id: &str| {
+        let content = format!("<endpoint id='{id}'><transport/></endpoint>");
+        focus.modify("meeting-id='m1'", &content)
+    };
+    let b = focus.world.key("m1", "b");
+    // One of them is heard of all the time.
+    for _ in 0..11 {
+        focus.world.pass(Duration::from_secs(10));
+        focus.world.activity(b);
+    }
+    modified(&update("a"));
+    for _ in 0..7 {
+        focus.world.pass(Duration::from_secs(10));
+        focus.world.activity(b);
+    }
+    let unknown = (
+        "item-not-found".into(),
+        Some("unknown_endpoint".into()),
+        Some("a".into()),
+    );
+    assert_eq!(failed(&update("a")), unknown);
+    modified(&update("b"));
 }
 
 #[test]
@@ -367,7 +449,7 @@ fn colibri2_case_57_no_new_conferences_while_the_bridge_ends() {
 }
 
 #[test]
-fn colibri2_case_59_to_62_other_requests() {
+fn colibri2_cases_59_61_62_rest_and_stats_case_9_other_requests() {
     let focus = Focus::new(false);
     for kind in ["get", "set"] {
         let health = focus.ask(
@@ -379,6 +461,17 @@ fn colibri2_case_59_to_62_other_requests() {
             format!("<iq type='result' id='k-1' to='{FOCUS}'/>")
         );
     }
+    focus.world.bridge.set_trouble(Some("2 workers hang"));
+    let health = "<healthcheck xmlns='http://jitsi.org/protocol/healthcheck'/>";
+    let ill = focus.ask("get", health);
+    assert_eq!(condition(&ill), "internal-server-error");
+    assert!(ill.to_string().contains("2 workers hang"), "{ill}");
+    focus.world.bridge.set_trouble(None);
+    assert_eq!(
+        focus.ask("get", health).attribute("type"),
+        Some("result"),
+        "failures do not stick"
+    );
     let version = focus.ask("get", "<query xmlns='jabber:iq:version'/>");
     assert!(
         version
@@ -414,6 +507,7 @@ fn colibri2_case_60_t68_only_occupants_of_the_configured_rooms_are_obeyed() {
     let focus = Focus::new(false);
     for from in [
         "other@internal.auth.meet.test/focus",
+        "jvbbrewery@muc.meet.test/focus",
         "internal.auth.meet.test",
         "u@auth.meet.test/r",
         "",
@@ -435,6 +529,23 @@ fn colibri2_case_60_t68_only_occupants_of_the_configured_rooms_are_obeyed() {
             "<iq from='{from}' type='get' id='1'><ping xmlns='urn:xmpp:ping'/></iq>"
         ));
         assert_eq!(ping.attribute("type"), Some("result"));
+    }
+}
+
+/// That both are joined and get presence is tested with a real server.
+#[test]
+fn colibri2_case_64_requests_come_from_each_of_the_rooms() {
+    let focus = Focus::new(false);
+    for (index, room) in ["jvbbrewery@internal.auth.meet.test", "OTHER@muc.meet.test"]
+        .into_iter()
+        .enumerate()
+    {
+        let answer = focus.send(&format!(
+            "<iq from='{room}/focus' type='get' id='1'>\
+             <conference-modify xmlns='{COLIBRI2}' meeting-id='m{index}' create='true'/></iq>"
+        ));
+        assert_eq!(answer.attribute("to"), Some(&*format!("{room}/focus")));
+        modified(&answer);
     }
 }
 

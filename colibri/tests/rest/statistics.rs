@@ -114,6 +114,65 @@ async fn rest_and_stats_case_10_all_keys_have_their_types() {
     }
 }
 
+/// Keys that the exporter of the Helm chart decodes, by Go types. One that does not fit fails its whole scrape.
+mod exporter {
+    pub const INTS: &str = "threads largest_conference conferences p2p_conferences participants endpoints_sending_video \
+        total_conference_seconds total_conferences_created total_conferences_completed \
+        total_data_channel_messages_received total_data_channel_messages_sent \
+        total_colibri_web_socket_messages_received total_colibri_web_socket_messages_sent total_participants \
+        octo_conferences octo_endpoints total_bytes_received_octo total_bytes_sent_octo total_packets_received_octo \
+        total_packets_sent_octo total_ice_succeeded total_ice_succeeded_relayed total_ice_failed \
+        endpoints_with_suspended_sources inactive_endpoints inactive_conferences local_active_endpoints \
+        muc_clients_connected muc_clients_configured mucs_configured mucs_joined local_endpoints \
+        total_packets_received total_packets_sent total_bytes_received total_bytes_sent preemptive_kfr_sent \
+        preemptive_kfr_suppressed total_keyframes_received total_dominant_speaker_changes endpoints_with_spurious_remb \
+        receive_only_endpoints total_visitors visitors num_eps_oversending num_eps_no_msg_transport_after_delay \
+        total_layering_changes_received total_relays endpoints_with_high_outgoing_loss \
+        total_video_stream_milliseconds_received num_relays_no_msg_transport_after_delay endpoints \
+        endpoints_reconnected endpoints_disconnected endpoints_sending_audio dtls_failed_endpoints";
+    pub const FLOATS: &str = "bit_rate_download bit_rate_upload packet_rate_download packet_rate_upload rtt_aggregate \
+        stress_level octo_receive_bitrate octo_send_bitrate octo_receive_packet_rate octo_send_packet_rate \
+        outgoing_loss overall_loss incoming_loss average_participant_stress";
+    pub const BOOLS: &str = "drain shutting_down graceful_shutdown healthy";
+    pub const STRINGS: &str = "version current_timestamp";
+    /// Strings that are there if they are configured.
+    pub const OPTIONAL: [&str; 2] = ["region", "relay_id"];
+}
+
+#[tokio::test]
+async fn rest_and_stats_case_11_the_exporter_of_the_helm_chart_can_decode_them() {
+    let idle = World::enabled(true);
+    let busy = meeting(&["a", "b"]).await;
+    let media = MediaStats {
+        sending_video: true,
+        received: 90,
+        lost: 10,
+        ..MediaStats::default()
+    };
+    let mut sender = report(busy.key("m1", "a"), media);
+    sender.incoming = Bitrate::kbps(1_500);
+    sender.rtt = Some(Duration::from_micros(12_345));
+    let mut counters = Counters::default();
+    counters.add(Counter::RtpIn, 1_001);
+    counters.add(Counter::GoneBytesIn, 1 << 50);
+    worker_reports(&busy, vec![sender], counters);
+    for world in [&idle, &busy] {
+        let stats = stats(world).await;
+        let fits = |keys: &str, fits: fn(&Value) -> bool| {
+            for key in keys.split_whitespace() {
+                assert!(fits(&stats[key]), "{key}: {}", stats[key]);
+            }
+        };
+        fits(exporter::INTS, Value::is_i64);
+        fits(exporter::FLOATS, Value::is_number);
+        fits(exporter::BOOLS, Value::is_boolean);
+        fits(exporter::STRINGS, Value::is_string);
+        for key in exporter::OPTIONAL {
+            assert_eq!(stats.get(key), None);
+        }
+    }
+}
+
 #[tokio::test]
 async fn release_is_there_if_configured() {
     let options = RestOptions {
@@ -227,8 +286,9 @@ async fn rest_and_stats_case_16_loss_is_since_the_start_of_each_endpoint() {
     assert_eq!(now["endpoints_with_high_outgoing_loss"], 1);
 }
 
+/// They need no interval: each report of a worker, one a second, changes them.
 #[tokio::test]
-async fn packet_rates_are_differences_between_reports() {
+async fn rest_and_stats_case_17_rates_are_those_of_the_last_report() {
     let world = meeting(&["a"]).await;
     for (ms, packets, expected) in [(0, 1_000, 0), (500, 1_250, 500), (1_000, 1_250, 0)] {
         world.advance(Duration::from_millis(ms));
@@ -266,6 +326,20 @@ async fn rest_and_stats_case_21_transit_times_are_counted_per_copy() {
     assert_eq!(rtp["average_delay_ms"], 2.0);
     assert_eq!(rtp["buckets"]["50_to_max_ms"], 10);
     assert_eq!(rtp["buckets"]["0_to_max_ms"], 10_000);
+}
+
+#[tokio::test]
+async fn bridge_channel_case_27_refused_data_channels_are_counted() {
+    let world = meeting(&["a"]).await;
+    let refused = "jitsi_jvb_rejected_data_channels_total";
+    for (more, total) in [(0, "0.0"), (1, "1.0"), (2, "3.0")] {
+        if more > 0 {
+            world.event(Event::ChannelsRefused(world.key("m1", "a"), more));
+        }
+        let (_, text) = metrics(&world, Some("text/plain")).await;
+        let line = format!("{refused} {total}");
+        assert!(text.lines().any(|is| is == line), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use causeway_bridge::random::Random;
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::secure::Fingerprint;
 use causeway_colibri::{
-    Handler, HandlerOptions, MucClients, Process, RestOptions, ServiceState, WebsocketUrls, router,
+    Handler, HandlerOptions, Health, MucClients, Process, RestOptions, ServiceState, WebsocketUrls,
+    router,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -26,6 +27,8 @@ pub struct Bridge {
     outputs: Mutex<Vec<ControlOutput>>,
     state: Mutex<ServiceState>,
     now: Mutex<Time>,
+    /// What is wrong with the bridge.
+    trouble: Mutex<Option<String>>,
     xmpp: OnceLock<Xmpp>,
 }
 
@@ -54,6 +57,11 @@ impl Process for Bridge {
         state.shutting_down |= !graceful;
     }
 
+    fn health(&self) -> Health {
+        let trouble = self.trouble.lock().unwrap().clone();
+        trouble.map_or(Health::Healthy, Health::Failed)
+    }
+
     fn muc_clients(&self) -> Option<&dyn MucClients> {
         self.xmpp.get().map(|xmpp| xmpp as &dyn MucClients)
     }
@@ -63,6 +71,11 @@ impl Bridge {
     /// From now on there can be XMPP connections.
     pub fn offer_xmpp(&self) {
         self.xmpp.get_or_init(Xmpp::default);
+    }
+
+    /// From now on the bridge is ill, or healthy again.
+    pub fn set_trouble(&self, trouble: Option<&str>) {
+        *self.trouble.lock().unwrap() = trouble.map(str::to_owned);
     }
 
     /// Settings of an XMPP connection.
@@ -119,6 +132,7 @@ impl World {
             outputs: Mutex::default(),
             state: Mutex::default(),
             now: Mutex::new(Time::from_millis(1_000)),
+            trouble: Mutex::default(),
             xmpp: OnceLock::new(),
         });
         let handler = Handler::new(HandlerOptions {
@@ -194,6 +208,21 @@ impl World {
         *now += time;
     }
 
+    /// Lets time pass, and what is due in it happen.
+    pub fn pass(&self, time: Duration) {
+        let end = *self.bridge.now.lock().unwrap() + time;
+        let due = || {
+            self.bridge
+                .with_control(|control, _| control.poll_timeout())
+        };
+        while let Some(due) = due().filter(|due| *due <= end) {
+            *self.bridge.now.lock().unwrap() = due;
+            self.bridge
+                .with_control(|control, now| control.handle_timeout(now));
+        }
+        *self.bridge.now.lock().unwrap() = end;
+    }
+
     /// Gets a resource: status, content type and body.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
         let mut request = Request::builder().uri(path);
@@ -222,6 +251,12 @@ impl World {
     pub fn event(&self, event: Event) {
         self.bridge
             .with_control(|control, now| control.handle_event(now, event));
+    }
+
+    /// A worker says that it hears of an endpoint.
+    pub fn activity(&self, endpoint: EndpointKey) {
+        let now = *self.bridge.now.lock().unwrap();
+        self.event(Event::Activity(endpoint, now));
     }
 
     /// The key of an endpoint that exists.

@@ -362,7 +362,7 @@ fn bridge_channel_case_51_a_reconnected_sender_hears_its_constraints_again() {
 
 /// Bridge-channel cases 52 and 53: all shards hear of it, other clients do not.
 #[test]
-fn bridge_channel_case_52_a_video_type_goes_to_every_shard_and_to_no_client() {
+fn bridge_channel_cases_52_53_a_video_type_goes_to_every_shard_and_to_no_client() {
     let mut config = BridgeConfig::default();
     config.net.spill_after = 1;
     let mut world = World::with(2, config);

@@ -34,7 +34,7 @@ fn media_plane_case_17_a_silent_endpoint_expires_within_the_next_minute() {
 }
 
 #[test]
-fn media_plane_case_17_one_that_never_connected_expires_after_2_to_3_minutes() {
+fn media_plane_case_17_colibri2_case_56_one_that_never_connected_expires_after_2_to_3_minutes() {
     let mut world = World::new();
     let conference = world.conference("m");
     world.pass(10 * SECOND);
@@ -67,7 +67,7 @@ fn an_endpoint_whose_ice_failed_goes_at_the_next_check() {
 }
 
 #[test]
-fn an_empty_conference_expires_after_20_to_80_seconds() {
+fn colibri2_case_55_an_empty_conference_expires_after_20_to_80_seconds() {
     let mut world = World::new();
     world.conference("first");
     world.pass(45 * SECOND);

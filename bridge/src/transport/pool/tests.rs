@@ -338,6 +338,24 @@ fn stop_says_goodbye_to_everybody() {
     );
 }
 
+#[test]
+fn bridge_channel_case_27_the_control_plane_learns_of_refused_channels() {
+    let certificate = certificate();
+    let mut pool = pool(&certificate);
+    let mut browsers = [Browser::new(7, certificate.fingerprint())];
+    browsers[0].join(&mut pool, START);
+    exchange(&mut pool, &mut browsers, START);
+    browsers[0].association.open_another_channel(START);
+    let said = exchange(&mut pool, &mut browsers, START);
+    assert_eq!(texts(&said.events), ["ChannelsRefused(EndpointKey(7), 1)"]);
+    assert_eq!(pool.metrics().rejected_channels, 1);
+    // The first one goes on.
+    let send = PoolCommand::Send(EndpointKey(7), "down".into(), None);
+    pool.handle(START, send);
+    exchange(&mut pool, &mut browsers, START);
+    assert_eq!(browsers[0].messages, ["down"]);
+}
+
 /// Throws away what the pool says.
 fn lose(pool: &mut Pool) {
     while pool.poll_output().is_some() {}

@@ -212,6 +212,13 @@ impl Association {
         self.pump(now);
     }
 
+    /// Opens a data channel beside the first.
+    #[cfg(test)]
+    pub(crate) fn open_another_channel(&mut self, now: Time) {
+        self.sctp.as_mut().expect("SCTP").open_another(now);
+        self.pump(now);
+    }
+
     /// Whether keys were exported and the association has not ended.
     pub fn is_connected(&self) -> bool {
         self.dtls.as_ref().is_some_and(Dtls::is_connected)

@@ -240,6 +240,22 @@ impl Sctp {
             .map_or(0, |association| association.stream_ids().len())
     }
 
+    /// Opens a channel beside the first.
+    #[cfg(test)]
+    pub(super) fn open_another(&mut self, now: Time) {
+        let instant = self.instant(now);
+        self.drive(now, |association| {
+            let opened = association
+                .open_stream(CLIENT_STREAM + 2, PayloadProtocolIdentifier::String)
+                .and_then(|mut stream| {
+                    let mut open = [0; 12];
+                    open[0] = DCEP_OPEN;
+                    stream.write_with_ppi(instant, &open, PayloadProtocolIdentifier::Dcep)
+                });
+            opened.expect("a free stream");
+        });
+    }
+
     #[cfg(test)]
     pub(super) fn held_chunks(&self) -> usize {
         self.guard.held_chunks()
