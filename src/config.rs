@@ -66,8 +66,6 @@ pub struct DaemonConfig {
     pub version: String,
     /// Added to the version for matching bridges of one release (`videobridge.version.release`).
     pub release: Option<String>,
-    /// How much logs say about clients.
-    pub logs: Logs,
 }
 
 impl Default for DaemonConfig {
@@ -94,7 +92,6 @@ impl Default for DaemonConfig {
             load: Load::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             release: None,
-            logs: Logs::default(),
         }
     }
 }
@@ -251,21 +248,6 @@ impl Default for Stats {
     fn default() -> Self {
         Stats {
             interval: Duration::from_secs(5),
-        }
-    }
-}
-
-/// How much logs say about clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Logs {
-    /// Write `xx.xx.xx.xx` for addresses of clients (`videobridge.redact-remote-addresses`).
-    pub redact_remote_addresses: bool,
-}
-
-impl Default for Logs {
-    fn default() -> Self {
-        Logs {
-            redact_remote_addresses: true,
         }
     }
 }

@@ -156,7 +156,10 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         };
         let app = websocket::router(Arc::clone(&process), sockets, options);
         let listener = listen(server, "public").await.map_err(other)?;
-        let audience = Audience::Strangers(server.trusted_proxies.clone());
+        let audience = Audience::Strangers {
+            proxies: server.trusted_proxies.clone(),
+            redact: config.bridge.net.redact_remote_addresses,
+        };
         tokio::spawn(http::serve(listener, app, audience, server.tls.clone()));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::serve::Listener;
+use causeway_bridge::redaction::ClientAddress;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -51,9 +52,14 @@ pub mod limits {
 /// For whom a server is.
 #[derive(Clone, Debug)]
 pub enum Audience {
-    /// Anybody. These networks are exempt from the share of a source, as loopback addresses always are: there a
-    /// reverse proxy speaks for everybody.
-    Strangers(Vec<IpNet>),
+    /// Anybody.
+    Strangers {
+        /// These networks are exempt from the share of a source, as loopback addresses always are: there a reverse
+        /// proxy speaks for everybody.
+        proxies: Vec<IpNet>,
+        /// Hide their addresses in logs.
+        redact: bool,
+    },
     /// Programs and people that run the bridge: connections are kept.
     Operators,
 }
@@ -61,23 +67,41 @@ pub enum Audience {
 impl Audience {
     fn header_timeout(&self) -> Duration {
         match self {
-            Audience::Strangers(_) => limits::HEADER_TIMEOUT,
+            Audience::Strangers { .. } => limits::HEADER_TIMEOUT,
             Audience::Operators => limits::OPERATOR_TIMEOUT,
         }
     }
 
     fn max_age(&self) -> Duration {
         match self {
-            Audience::Strangers(_) => limits::MAX_AGE,
+            Audience::Strangers { .. } => limits::MAX_AGE,
             Audience::Operators => Duration::MAX,
         }
+    }
+
+    /// Strangers whose addresses logs hide.
+    pub fn strangers(proxies: Vec<IpNet>) -> Audience {
+        Audience::Strangers {
+            proxies,
+            redact: true,
+        }
+    }
+
+    /// An address as logs show it.
+    fn shown(&self, peer: SocketAddr) -> ClientAddress {
+        ClientAddress::new(
+            peer,
+            matches!(self, Audience::Strangers { redact: true, .. }),
+        )
     }
 
     /// Whether sockets from `ip` are not bounded by the share of a source.
     fn exempts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let is_proxy = match self {
-            Audience::Strangers(proxies) => proxies.iter().any(|network| network.contains(&ip)),
+            Audience::Strangers { proxies, .. } => {
+                proxies.iter().any(|network| network.contains(&ip))
+            }
             Audience::Operators => false,
         };
         is_proxy || ip.is_loopback()
@@ -95,6 +119,7 @@ where
         let (io, peer) = listener.accept().await;
         let exempt = audience.exempts(peer.ip());
         let Some(seat) = Sockets::admit(&sockets, peer.ip(), exempt) else {
+            let peer = audience.shown(peer);
             tracing::debug!(%peer, "refused a connection: too many open");
             continue;
         };
@@ -104,7 +129,10 @@ where
                 None => converse(io, peer, app, &audience).await,
                 Some(tls) => match tls.accept(io).await {
                     Ok(io) => converse(io, peer, app, &audience).await,
-                    Err(error) => tracing::debug!(%peer, %error, "no TLS handshake"),
+                    Err(error) => {
+                        let peer = audience.shown(peer);
+                        tracing::debug!(%peer, %error, "no TLS handshake");
+                    }
                 },
             }
             drop(seat);

@@ -165,7 +165,7 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     println!("Open http://{address}/ in two or more browser tabs. Ctrl-C ends the bridge.");
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     tokio::select! {
-        () = http::serve(listener, app, Audience::Strangers(Vec::new()), None) => {}
+        () = http::serve(listener, app, Audience::strangers(Vec::new()), None) => {}
         _ = signals.next() => {}
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
     }

@@ -47,6 +47,8 @@ pub struct NetConfig {
     pub gso: bool,
     /// Use UDP receive offload when the kernel has it.
     pub gro: bool,
+    /// Hide addresses of clients in logs (`videobridge.redact-remote-addresses`).
+    pub redact_remote_addresses: bool,
 }
 
 impl Default for NetConfig {
@@ -60,6 +62,7 @@ impl Default for NetConfig {
             receive_buffer: 10 << 20,
             gso: true,
             gro: true,
+            redact_remote_addresses: true,
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod net;
 pub mod projection;
 pub mod random;
 pub mod receive;
+pub mod redaction;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod speech;

@@ -690,7 +690,7 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
         ),
         (
             "videobridge.redact-remote-addresses",
-            &mut config.logs.redact_remote_addresses,
+            &mut config.bridge.net.redact_remote_addresses,
         ),
         (
             "videobridge.health.require-valid-address",

@@ -38,7 +38,7 @@ struct Server(mpsc::UnboundedSender<Connection>);
 
 impl Server {
     fn start() -> Server {
-        Server::for_(Audience::Strangers(vec!["192.0.2.0/28".parse().unwrap()]))
+        Server::for_(Audience::strangers(vec!["192.0.2.0/28".parse().unwrap()]))
     }
 
     fn for_(audience: Audience) -> Server {
@@ -186,7 +186,7 @@ async fn t55_configured_proxies_are_exempt_from_the_share_of_a_source() {
 async fn t55_a_scraper_keeps_its_connection_and_a_stranger_does_not() {
     for (audience, kept) in [
         (Audience::Operators, true),
-        (Audience::Strangers(Vec::new()), false),
+        (Audience::strangers(Vec::new()), false),
     ] {
         let server = Server::for_(audience);
         let mut client = server.connect("198.51.100.1");
@@ -218,7 +218,7 @@ fn with_tls(name: &str) -> (Server, tokio_rustls::TlsConnector) {
     let (file, client) = server_and_client(name);
     let tls = Tls::load(&file.0, None, &VERSIONS.map(|(_, version)| version)).unwrap();
     (
-        Server::with(Audience::Strangers(Vec::new()), Some(tls)),
+        Server::with(Audience::strangers(Vec::new()), Some(tls)),
         client,
     )
 }

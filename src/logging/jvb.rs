@@ -236,6 +236,84 @@ mod tests {
     }
 
     #[test]
+    fn config_case_29_addresses_of_clients_are_hidden_unless_they_may_be_shown() {
+        use causeway_bridge::config::BridgeConfig;
+        use causeway_bridge::control::Control;
+        use causeway_bridge::control::api::{ConferenceOptions, EndpointOptions, Environment};
+        use causeway_bridge::ids::{Path, SocketId};
+        use causeway_bridge::messages::Event;
+        use causeway_bridge::random::Random;
+        use causeway_bridge::time::Time;
+        use causeway_bridge::transport::secure::Fingerprint;
+
+        let log = |config: BridgeConfig| {
+            line(|| {
+                let environment = Environment {
+                    workers: 1,
+                    pool_threads: 1,
+                    locals: vec!["192.0.2.1:10000".parse().unwrap()],
+                    fingerprint: Fingerprint {
+                        hash: "sha-256".into(),
+                        digest: vec![7; 32],
+                    },
+                };
+                let mut control = Control::new(Arc::new(config), environment, Random::from_seed(1));
+                let now = Time::from_millis(1_000);
+                let options = ConferenceOptions {
+                    meeting_id: "m1".into(),
+                    name: None,
+                };
+                let conference = control.create_conference(now, options).unwrap();
+                let options = EndpointOptions {
+                    id: "a".into(),
+                    stats_id: None,
+                    ice_controlling: true,
+                    ssrc_rewriting: false,
+                    mid_demux: false,
+                    visitor: false,
+                    private_addresses: false,
+                    sctp: false,
+                    diarize: false,
+                };
+                let endpoint = control.create_endpoint(now, conference, options).unwrap();
+                for (event, remote) in [
+                    (Event::IceConnected as fn(_, _) -> _, "198.51.100.9:4000"),
+                    (Event::PathChanged, "[2001:db8::9]:4001"),
+                ] {
+                    let path = Path {
+                        socket: SocketId(0),
+                        remote: remote.parse().unwrap(),
+                    };
+                    control.handle_event(now, event(endpoint, path));
+                }
+            })
+        };
+        let hidden = log(BridgeConfig::default());
+        assert!(
+            hidden.contains("ICE connected remote=xx.xx.xx.xx\n"),
+            "{hidden}"
+        );
+        assert!(
+            hidden.contains("path changed remote=xx.xx.xx.xx\n"),
+            "{hidden}"
+        );
+        for part in ["198.51.100", "4000", "2001:db8", "4001"] {
+            assert!(!hidden.contains(part), "{hidden}");
+        }
+        let mut config = BridgeConfig::default();
+        config.net.redact_remote_addresses = false;
+        let shown = log(config);
+        assert!(
+            shown.contains("ICE connected remote=198.51.100.9:4000\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("path changed remote=[2001:db8::9]:4001\n"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_line_without_context_has_no_block_for_it() {
         let text = line(|| tracing::debug!("bridge ready"));
         assert_jvb_shape(&text, "FINE");

@@ -16,6 +16,7 @@ use crate::ids::{ConferenceKey, EndpointKey, SourceKey, WorkerId};
 use crate::limits;
 use crate::media::VideoType;
 use crate::messages::{Command, Event};
+use crate::redaction::ClientAddress;
 use crate::stats::WorkerStats;
 use crate::time::Time;
 
@@ -27,12 +28,14 @@ const KEYFRAME_MARGIN: Duration = Duration::from_millis(10);
 impl Control {
     /// Takes in an event. One about an object that is gone changes nothing.
     pub fn handle_event(&mut self, now: Time, event: Event) {
+        let redact = self.config.net.redact_remote_addresses;
         match event {
             Event::IceConnected(key, path) => {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                info!(parent: &endpoint.span, remote = %path.remote, "ICE connected");
+                let remote = ClientAddress::new(path.remote, redact);
+                info!(parent: &endpoint.span, %remote, "ICE connected");
                 endpoint.transport.ice = IceState::Connected;
                 endpoint.transport.path = Some(path);
                 endpoint.last_activity = endpoint.last_activity.max(Some(now));
@@ -42,7 +45,8 @@ impl Control {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
                     return;
                 };
-                info!(parent: &endpoint.span, remote = %path.remote, "path changed");
+                let remote = ClientAddress::new(path.remote, redact);
+                info!(parent: &endpoint.span, %remote, "path changed");
                 endpoint.transport.path = Some(path);
             }
             Event::IceFailed(key) => {

@@ -27,6 +27,13 @@ fn config_case_9_rest_and_stats_case_17_presence_has_an_interval_of_its_own() {
 }
 
 #[test]
+fn config_case_29_addresses_of_clients_are_hidden_unless_the_file_says_otherwise() {
+    let hidden = |text: &str| accepted(text).bridge.net.redact_remote_addresses;
+    assert!(hidden(""));
+    assert!(!hidden("videobridge.redact-remote-addresses = false"));
+}
+
+#[test]
 fn config_case_11_last_n_is_limited_from_the_largest_size_that_is_reached() {
     let config =
         accepted("videobridge.load-management.conference-last-n-limits { 20 = 20, 30 = 15 }");
