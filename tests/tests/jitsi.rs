@@ -31,12 +31,10 @@ fn meet(channel: Channel) {
     assert_eq!(stats["participants"], 3, "{stats:#}");
     assert_eq!(stats["conferences"], 1, "{stats:#}");
 
-    // What is not said to the bridge does not change: first everything small, then one large.
     let source = format!("{}-v0", bo.id());
-    anna.wants(&json!({ "lastN": -1, "defaultConstraints": { "maxHeight": 90 } }));
-    anna.sees_height(&bo, |height| (1..=90).contains(&height));
+    anna.sees_height(&bo, |height| (1..=180).contains(&height));
     anna.wants(&json!({
-        "lastN": -1, "onStageSources": [source], "defaultConstraints": { "maxHeight": 90 },
+        "lastN": -1, "onStageSources": [source], "defaultConstraints": { "maxHeight": 180 },
         "constraints": { &source: { "maxHeight": 360 } },
     }));
     anna.sees_height(&bo, |height| height >= 300);
