@@ -45,7 +45,7 @@ impl Daemon {
 }
 
 /// The program of the environment variable `CAUSEWAY_BIN`, else a release build of this tree.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(program) = env::var_os("CAUSEWAY_BIN") {

@@ -11,6 +11,7 @@
 pub mod call;
 pub mod daemon;
 mod eventually;
+pub mod jitsi;
 pub mod network;
 pub mod participant;
 mod process;
