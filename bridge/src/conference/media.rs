@@ -183,6 +183,9 @@ impl Shard {
                 needs_keyframe = outcome.needs_keyframe;
                 sent |= u64::from(outcome.sent) << bit;
             }
+            if downlink.pacer.is_backlogged() {
+                self.touched.push(subscriber.endpoint);
+            }
             if needs_keyframe {
                 // Each waiting receiver counts for itself in the limiter.
                 self.waiting.push(*key);
