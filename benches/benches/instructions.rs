@@ -8,8 +8,8 @@
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
-use causeway_benches::{Conference, MemoryFloor, header_len, video_packet};
-use causeway_bridge::projection::{LayerIndex, Payload, Projection, Start, VideoFacts};
+use causeway_benches::{Conference, MemoryFloor, header_len, projected, video_packet};
+use causeway_bridge::projection::{LayerIndex, Projection, Start};
 use causeway_bridge::srtp::Profile;
 use causeway_bridge::time::Time;
 use causeway_bridge::wire::extensions::elements;
@@ -118,22 +118,7 @@ fn project() {
         timestamp: 1,
     });
     projection.set_target(LayerIndex::new(0, 0, 2));
-    let packets: Vec<_> = (0..PACKETS as u64)
-        .map(|number| {
-            let packet = video_packet(number, 120);
-            let header = RtpHeader::parse(&packet).expect("RTP");
-            let payload = &packet[usize::from(header.payload_start)..];
-            let facts = VideoFacts {
-                encoding: 0,
-                index: number,
-                timestamp: header.timestamp,
-                marker: header.marker,
-                payload_type: header.payload_type,
-            };
-            let descriptor = Vp8Descriptor::parse(payload).expect("VP8");
-            (facts, Payload::Vp8(descriptor))
-        })
-        .collect();
+    let packets: Vec<_> = (0..PACKETS as u64).map(projected).collect();
     measured(|| {
         for (facts, payload) in &packets {
             black_box(projection.offer(Time::from_millis(facts.index), facts, payload));

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use causeway_benches::{header_len, video_packet};
+use causeway_benches::{header_len, projected, video_packet};
 use causeway_bridge::projection::{LayerIndex, Payload, Projection, Start, Verdict, VideoFacts};
 use causeway_bridge::time::Time;
 use causeway_bridge::wire::extensions::elements;
@@ -30,20 +30,6 @@ fn bench_parse(c: &mut Criterion) {
 }
 
 fn bench_projection(c: &mut Criterion) {
-    let facts = |number: u64| {
-        let packet = video_packet(number, 120);
-        let header = RtpHeader::parse(&packet).expect("RTP");
-        let payload = &packet[usize::from(header.payload_start)..];
-        let facts = VideoFacts {
-            encoding: 0,
-            index: number,
-            timestamp: header.timestamp,
-            marker: header.marker,
-            payload_type: header.payload_type,
-        };
-        let descriptor = Vp8Descriptor::parse(payload).expect("VP8");
-        (facts, Payload::Vp8(descriptor))
-    };
     let mut projection = Projection::new(Start {
         sequence: 1,
         timestamp: 1,
@@ -61,7 +47,7 @@ fn bench_projection(c: &mut Criterion) {
     };
     c.bench_function("vp8/project", |b| {
         b.iter_batched(
-            || facts(next()),
+            || projected(next()),
             |(facts, payload)| offer(&facts, &payload),
             criterion::BatchSize::SmallInput,
         );

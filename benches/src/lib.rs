@@ -21,6 +21,7 @@ use causeway_bridge::media::{
     MediaKind, PayloadType, SourceDescription, VideoType,
 };
 use causeway_bridge::messages::{Command, ConferenceSetup, EndpointSetup, RemoteIce};
+use causeway_bridge::projection::{Payload, VideoFacts};
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::{KeyingMaterial, Outbound, Profile};
 use causeway_bridge::time::Time;
@@ -30,6 +31,7 @@ use causeway_bridge::wire::rtp::RtpHeader;
 use causeway_bridge::wire::stun::{
     self, BindingRequest, MAX_WRITTEN, RoleClaim, StunMessage, integrity_key,
 };
+use causeway_bridge::wire::vp8::Vp8Descriptor;
 use causeway_bridge::worker::Worker;
 
 pub use self::memory_floor::MemoryFloor;
@@ -95,6 +97,25 @@ pub fn video_packet(number: u64, len: usize) -> Vec<u8> {
         packet[start + 6..start + 16].copy_from_slice(&tag);
     }
     packet
+}
+
+/// What a projection is told about a short [`video_packet`].
+///
+/// # Panics
+/// Never: the packet is well-formed.
+pub fn projected(number: u64) -> (VideoFacts, Payload) {
+    let packet = video_packet(number, 120);
+    let header = RtpHeader::parse(&packet).expect("RTP");
+    let payload = &packet[usize::from(header.payload_start)..];
+    let facts = VideoFacts {
+        encoding: 0,
+        index: number,
+        timestamp: header.timestamp,
+        marker: header.marker,
+        payload_type: header.payload_type,
+    };
+    let descriptor = Vp8Descriptor::parse(payload).expect("VP8");
+    (facts, Payload::Vp8(descriptor))
 }
 
 /// Length of an RTP packet's header with extensions.

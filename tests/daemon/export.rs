@@ -2,7 +2,6 @@
 //! as a process, and a recorder in this one.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +14,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, accept};
+
+mod running;
+
+use self::running::{ask, await_ready};
 
 /// A running daemon that may export to this host.
 struct Daemon {
@@ -61,11 +64,7 @@ impl Daemon {
                 .env_remove("SSL_CERT_DIR");
         }
         let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(ready, "the daemon ended before it was ready");
+        await_ready(&mut process);
         Daemon {
             process,
             port,
@@ -75,20 +74,8 @@ impl Daemon {
 
     /// Status and body of an answer.
     fn request(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let body = body.to_string();
-        write!(
-            socket,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        ask(socket, method, path, "", body)
     }
 
     /// The meeting id of the conference that somebody else creates, once so many participants are in it: one without

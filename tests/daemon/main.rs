@@ -2,12 +2,16 @@
 //!
 //! Needs a shell and curl.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
+
+mod running;
+
+use self::running::{ask, await_ready};
 
 /// What controls the bridge, where it is set.
 const TOKEN: &str = "correct-horse-battery";
@@ -52,11 +56,7 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(ready, "the daemon ended before it was ready");
+        await_ready(&mut process);
         Daemon {
             process,
             port: http.port(),
@@ -66,20 +66,10 @@ impl Daemon {
 
     /// Status and body of an answer.
     fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let body = body.to_string();
-        write!(
-            socket,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let token = format!("authorization: Bearer {TOKEN}\r\n");
+        let (status, body) = ask(socket, method, path, &token, body);
+        (status, serde_json::from_str(&body).unwrap_or(Value::Null))
     }
 
     /// Status of a resource that is asked for under a host name.

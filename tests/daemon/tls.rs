@@ -1,7 +1,7 @@
 //! The daemon with key stores: TLS on its own servers, and what it says about files that it can not use.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,10 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, client};
+
+mod running;
+
+use self::running::{ask, await_ready};
 
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -90,11 +94,7 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(ready, "the daemon ended before it was ready");
+        await_ready(&mut process);
         Daemon {
             process,
             config,
@@ -104,21 +104,7 @@ impl Daemon {
 
     /// Status and body of an answer of the private server.
     fn request(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let mut socket = secure(self.ports.private);
-        let body = body.to_string();
-        write!(
-            socket,
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        // An end without `close_notify` would be an error here.
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        ask(secure(self.ports.private), method, path, "", body)
     }
 }
 

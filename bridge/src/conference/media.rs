@@ -68,7 +68,7 @@ impl Shard {
             *last_activity = Some(now);
             moved = ice.note_authenticated_media(now, path);
         });
-        let due = uplink.poll_timeout().unwrap_or(Time::FAR);
+        let due = uplink.due();
         if moved || due < schedule.armed {
             self.touch(index);
         }

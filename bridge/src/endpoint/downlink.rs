@@ -201,9 +201,8 @@ impl Downlink {
         stream_index: usize,
         packet: &MediaPacket,
     ) -> Forwarded {
-        let mut outcome = Forwarded::default();
         let Some(stream) = self.video.get_mut(stream_index) else {
-            return outcome;
+            return Forwarded::default();
         };
         let facts = VideoFacts {
             encoding: packet.encoding,
@@ -215,15 +214,13 @@ impl Downlink {
         let verdict = stream.projection.offer(cx.now, &facts, &packet.descriptor);
         let needs_keyframe = stream.projection.needs_keyframe();
         let Verdict::Forward(rewrite) = verdict else {
-            outcome.needs_keyframe = needs_keyframe;
-            return outcome;
+            return Forwarded {
+                sent: false,
+                needs_keyframe,
+            };
         };
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
-            return outcome;
-        };
-        outcome = Forwarded {
-            sent: true,
-            needs_keyframe,
+            return Forwarded::default();
         };
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
@@ -249,7 +246,10 @@ impl Downlink {
             sent.octets = sent.octets.wrapping_add(size as u32);
             self.retransmissions.on_media(size);
         }
-        outcome
+        Forwarded {
+            sent: true,
+            needs_keyframe,
+        }
     }
 
     /// Forwards an audio packet on a stream, with redundancy added or taken apart as the receiver takes it.

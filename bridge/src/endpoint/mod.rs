@@ -209,14 +209,11 @@ impl Endpoint {
             .schedule
             .report
             .min(self.schedule.liveness)
-            .min(self.schedule.estimate_event);
-        [
-            self.ice.poll_timeout(),
-            self.uplink.poll_timeout(),
-            self.downlink.poll_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .fold(fixed, Time::min)
+            .min(self.schedule.estimate_event)
+            .min(self.uplink.due());
+        [self.ice.poll_timeout(), self.downlink.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .fold(fixed, Time::min)
     }
 }

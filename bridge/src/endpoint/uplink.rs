@@ -495,8 +495,8 @@ impl Uplink {
     }
 
     /// When NACK generators and feedback are to be asked next; it may turn out to have been too early.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        Some(self.due).filter(|due| *due < Time::FAR)
+    pub fn due(&self) -> Time {
+        self.due
     }
 
     /// NACK generators and feedback were asked.
