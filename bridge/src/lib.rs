@@ -23,6 +23,7 @@ pub mod limits;
 pub mod media;
 pub mod messages;
 pub mod net;
+pub(crate) mod prefetch;
 pub mod projection;
 pub mod random;
 pub mod receive;

@@ -11,6 +11,7 @@ use super::probe::{ClusterId, ProbeBurst, ProbeResult, Prober};
 use super::rate_control::RateControl;
 use crate::config::EstimatorConfig;
 use crate::limits::SENT_HISTORY;
+use crate::prefetch::prefetch;
 use crate::receive::LossWindow;
 use crate::time::Time;
 use crate::units::Bitrate;
@@ -185,6 +186,24 @@ impl SendSideEstimator {
         self.credit = (self.credit + STATUSES_PER_PACKET).min(STATUSES_PER_PACKET * SENT_HISTORY);
         self.history
             .push(now, u32::try_from(size).unwrap_or(u32::MAX), cluster) as u16
+    }
+
+    /// Asks the processor for what [`SendSideEstimator::on_sent`] needs.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.history);
+        prefetch(&self.app_limited);
+        prefetch(&self.prober);
+        prefetch(&self.target);
+        prefetch(&self.ideal);
+        prefetch(&self.silent_since);
+        prefetch(&self.credit);
+    }
+
+    /// Asks the processor for what [`SendSideEstimator::prefetch`] led to.
+    #[inline]
+    pub(crate) fn prefetch_more(&self) {
+        self.history.prefetch();
     }
 
     /// Whether media was sent, so that probing begins.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::probe::ClusterId;
 use crate::limits::SENT_HISTORY;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 
 /// Feedback about older packets is of no use any more.
@@ -135,6 +136,14 @@ impl History {
     #[inline]
     pub(super) fn newest(&self) -> u64 {
         self.first + self.packets.len() as u64 - 1
+    }
+
+    /// Asks the processor for the end, where the next packet goes.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        if let Some(last) = self.packets.back() {
+            prefetch(last);
+        }
     }
 
     fn place(&self, number: u64) -> Option<usize> {

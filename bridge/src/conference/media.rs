@@ -7,7 +7,7 @@ use super::source::{Subscriber, UNBOUND};
 use crate::config::RedPolicy;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
-use crate::endpoint::downlink::{AudioStream, Mid, SentCounts};
+use crate::endpoint::downlink::{AudioStream, Downlink, Mid, SentCounts};
 use crate::ids::{EndpointKey, Path, SourceKey};
 use crate::media::MediaKind;
 use crate::messages::{Event, RingMessage};
@@ -27,6 +27,32 @@ const MAX_PENDING: usize = u64::BITS as usize;
 pub(super) struct Pending {
     source: usize,
     packets: Vec<Arc<MediaPacket>>,
+}
+
+/// Asks the processor for what receivers need, some receivers before it is their turn: first their [`Downlink`], then in `steps`
+/// further steps what the one before led to. `ahead` counts how far that is; `position` is the receiver whose turn it is.
+#[inline]
+fn prefetch_ahead(
+    endpoints: &slab::Slab<Endpoint>,
+    subscribers: &[Subscriber],
+    ahead: &mut usize,
+    position: usize,
+    steps: usize,
+    further: impl Fn(usize, &Downlink, usize),
+) {
+    while *ahead < subscribers.len() + steps && *ahead <= position + steps + 1 {
+        for step in 0..=steps {
+            if let Some(subscriber) = ahead.checked_sub(step).and_then(|at| subscribers.get(at))
+                && let Some(endpoint) = endpoints.get(subscriber.endpoint)
+            {
+                match step {
+                    0 => endpoint.downlink.prefetch(),
+                    _ => further(step, &endpoint.downlink, subscriber.stream),
+                }
+            }
+        }
+        *ahead += 1;
+    }
 }
 
 impl Shard {
@@ -163,8 +189,22 @@ impl Shard {
         let mut packets = std::mem::take(&mut self.pending.packets);
         // One bit per packet: it was sent to somebody.
         let mut sent = 0u64;
+        let encoding = packets[0].encoding;
         let subscribers = self.sources.get(index).map(|source| &source.subscribers);
-        for subscriber in subscribers.into_iter().flatten() {
+        let subscribers = subscribers.map_or(&[][..], Vec::as_slice);
+        let mut ahead = 0;
+        for (position, subscriber) in subscribers.iter().enumerate() {
+            prefetch_ahead(
+                &self.endpoints,
+                subscribers,
+                &mut ahead,
+                position,
+                2,
+                |step, downlink, stream| match step {
+                    1 => downlink.prefetch_video(stream),
+                    _ => downlink.prefetch_encoding(stream, encoding),
+                },
+            );
             let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
                 continue;
             };
@@ -240,7 +280,17 @@ impl Shard {
         let mut unbound = false;
         let red = self.config.audio.red;
         let source = &self.sources[index];
-        for subscriber in &source.subscribers {
+        let subscribers = source.subscribers.as_slice();
+        let mut ahead = 0;
+        for (position, subscriber) in subscribers.iter().enumerate() {
+            prefetch_ahead(
+                &self.endpoints,
+                subscribers,
+                &mut ahead,
+                position,
+                1,
+                |_, downlink, stream| downlink.prefetch_audio(stream),
+            );
             let Some(endpoint) = self.endpoints.get_mut(subscriber.endpoint) else {
                 continue;
             };

@@ -294,11 +294,11 @@ impl Shard {
         }
     }
 
-    pub fn set_formats(&mut self, _cx: &mut Context<'_>, index: usize, formats: Arc<MediaFormats>) {
+    pub fn set_formats(&mut self, cx: &mut Context<'_>, index: usize, formats: Arc<MediaFormats>) {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        endpoint.formats = crate::endpoint::formats::FormatTable::new(formats);
+        endpoint.formats = cx.formats.table(formats);
         let mechanism = endpoint.formats.mechanism();
         if endpoint.downlink.estimator.mechanism() != mechanism {
             let estimator = self.config.estimator;

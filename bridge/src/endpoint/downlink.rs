@@ -13,6 +13,7 @@ use crate::ids::{Path, SourceKey};
 use crate::limits::{MAX_DATAGRAM, PACKET_BUFFER};
 use crate::media::{Codec, Extension};
 use crate::messages::SenderReportClock;
+use crate::prefetch::prefetch;
 use crate::projection::cache::PacketCache;
 use crate::projection::rtx::{RetransmissionBudget, RtxSender};
 use crate::projection::sent::SentRecords;
@@ -190,6 +191,46 @@ impl Downlink {
     #[inline]
     pub fn is_ready(&self) -> bool {
         self.srtp.is_some() && self.path.is_some()
+    }
+
+    /// Asks the processor for what sending needs, before [`Downlink::prefetch_video`] or [`Downlink::prefetch_audio`].
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(&self.srtp);
+        prefetch(&self.path);
+        prefetch(&self.video);
+        prefetch(&self.audio);
+        prefetch(&self.chain);
+        prefetch(&self.retransmissions);
+        prefetch(&self.rate);
+        prefetch(&self.packets);
+        self.estimator.prefetch();
+    }
+
+    /// Asks the processor for a video stream, before [`Downlink::prefetch_encoding`].
+    #[inline]
+    pub fn prefetch_video(&self, stream_index: usize) {
+        if let Some(stream) = self.video.get(stream_index) {
+            prefetch(stream);
+        }
+        self.estimator.prefetch_more();
+    }
+
+    /// Asks the processor for what an encoding left behind in a video stream.
+    #[inline]
+    pub fn prefetch_encoding(&self, stream_index: usize, encoding: u8) {
+        if let Some(stream) = self.video.get(stream_index) {
+            stream.projection.prefetch(encoding);
+            stream.records.prefetch();
+        }
+    }
+
+    /// Asks the processor for an audio stream.
+    #[inline]
+    pub fn prefetch_audio(&self, stream_index: usize) {
+        if let Some(stream) = self.audio.get(stream_index) {
+            prefetch(stream);
+        }
     }
 
     /// Offers a video packet to a stream.

@@ -163,6 +163,31 @@ impl FormatTable {
     }
 }
 
+/// Distinct tables of a worker that are looked through.
+const MAX_SHARED: usize = 64;
+
+/// The tables of one worker. Clients of one kind negotiate the same formats: they share a table, which then is in the caches when
+/// the next of them gets a packet.
+#[derive(Debug, Default)]
+pub struct FormatTables(Vec<Arc<FormatTable>>);
+
+impl FormatTables {
+    /// The table for `formats`, perhaps one that exists.
+    pub fn table(&mut self, formats: Arc<MediaFormats>) -> Arc<FormatTable> {
+        if let Some(known) = self.0.iter().find(|known| known.formats == formats) {
+            return Arc::clone(known);
+        }
+        let table = Arc::new(FormatTable::new(formats));
+        if self.0.len() >= MAX_SHARED {
+            self.0.retain(|known| Arc::strong_count(known) > 1);
+        }
+        if self.0.len() < MAX_SHARED {
+            self.0.push(Arc::clone(&table));
+        }
+        table
+    }
+}
+
 /// Audio or video; `None` for RTX, which is either.
 pub fn kind_of(codec: Codec) -> Option<MediaKind> {
     match codec {
@@ -197,6 +222,29 @@ mod tests {
             payload_types,
             ..MediaFormats::default()
         }))
+    }
+
+    #[test]
+    fn equal_formats_share_a_table_and_tables_are_bounded() {
+        let formats = |number| {
+            Arc::new(MediaFormats {
+                payload_types: vec![format(number, Codec::Vp8, None)],
+                ..MediaFormats::default()
+            })
+        };
+        let mut tables = FormatTables::default();
+        let first = tables.table(formats(0));
+        assert!(Arc::ptr_eq(&first, &tables.table(formats(0))));
+        assert!(!Arc::ptr_eq(&first, &tables.table(formats(1))));
+        let used: Vec<_> = (0..128)
+            .map(|number| tables.table(formats(number)))
+            .collect();
+        assert_eq!(tables.0.len(), MAX_SHARED);
+        assert_eq!(used[127].outgoing(127, Codec::Vp8), Some(127));
+        drop(used);
+        let last = tables.table(formats(127));
+        assert_eq!(tables.0.len(), 2, "those in use");
+        assert!(Arc::ptr_eq(&last, &tables.table(formats(127))));
     }
 
     #[test]

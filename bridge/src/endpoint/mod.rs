@@ -82,7 +82,7 @@ pub(crate) struct Endpoint {
     pub inbound: Option<srtp::Inbound>,
     /// Media that came before the keys.
     pub early: EarlyMedia,
-    pub formats: FormatTable,
+    pub formats: Arc<FormatTable>,
     pub uplink: Uplink,
     pub downlink: Downlink,
     pub receiver: Receiver,
@@ -136,7 +136,7 @@ impl Endpoint {
             ufrags: Vec::new(),
             inbound: None,
             early: EarlyMedia::default(),
-            formats: FormatTable::default(),
+            formats: Arc::default(),
             uplink: Uplink::new(&config.audio),
             downlink: Downlink {
                 srtp: None,

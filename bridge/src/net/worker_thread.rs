@@ -71,8 +71,7 @@ impl WorkerThread {
         let inbox = &shared.workers[usize::from(id.0)];
         let _end = End(inbox);
         inbox.runs_here();
-        let mut stop = false;
-        while !stop {
+        loop {
             let timeout = self.sleep_time(&readable);
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -89,7 +88,9 @@ impl WorkerThread {
             let now = shared.clock.now();
             inbox.turn_begins(now);
             let sent = self.worker.counters().get(Counter::RtpOut);
-            // Before datagrams: a client whose check another worker just answered may have sent to this one already.
+            // Before datagrams: a client that was told of its endpoint may have sent its first check already, and so may one whose
+            // check another worker just answered.
+            let mut stop = self.take_commands(inbox, now);
             for _ in 0..MESSAGES_PER_TURN {
                 let Some((from, message)) = inbox.ring.pop() else {
                     break;
@@ -97,16 +98,13 @@ impl WorkerThread {
                 self.worker.handle_ring(now, from, message);
             }
             for (index, readable) in readable.iter_mut().enumerate() {
+                if index == self.members.len() {
+                    // Reading what calls send took its time.
+                    stop |= self.take_commands(inbox, now);
+                }
                 if *readable {
                     *readable = self.receive(&mut receive, index, now);
                 }
-            }
-            for _ in 0..MESSAGES_PER_TURN {
-                let Some(command) = inbox.commands.pop() else {
-                    break;
-                };
-                stop |= matches!(command, Command::Stop);
-                self.worker.handle_command(now, command);
             }
             if self.worker.poll_timeout().is_some_and(|at| at <= now) {
                 self.worker.handle_timeout(now);
@@ -117,7 +115,23 @@ impl WorkerThread {
             self.flush(&mut send);
             let sent_in_turn = self.worker.counters().get(Counter::RtpOut) - sent;
             self.count_transit(sent_in_turn, shared.clock.now() - now);
+            if stop {
+                return;
+            }
         }
+    }
+
+    /// Does what the control plane wants; whether that is to stop.
+    fn take_commands(&mut self, inbox: &Inbox, now: Time) -> bool {
+        let mut stop = false;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(command) = inbox.commands.pop() else {
+                break;
+            };
+            stop |= matches!(command, Command::Stop);
+            self.worker.handle_command(now, command);
+        }
+        stop
     }
 
     /// Counts how long the packets of a turn took from socket to socket: not more than the turn.

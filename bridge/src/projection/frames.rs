@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::limits;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 
 /// Ids that jump further than this belong to a new numbering (media-plane spec §3.2).
@@ -218,6 +219,14 @@ impl Frames {
             .is_some_and(|stretch| (frame.id >= stretch.id) == (sequence >= stretch.sequence))
             && before.is_none_or(|(_, before)| sequence > before.out_last())
             && after.is_none_or(|after| sequence < after.out_first())
+    }
+
+    /// Asks the processor for the newest frame.
+    #[inline]
+    pub fn prefetch(&self) {
+        if let Some(newest) = self.frames.back() {
+            prefetch(newest);
+        }
     }
 
     pub fn get(&self, at: usize) -> Option<&Frame> {

@@ -289,6 +289,12 @@ impl Projection {
         self.generic.clear();
     }
 
+    /// Asks the processor for what [`Projection::offer`] needs besides the projection itself.
+    #[inline]
+    pub(crate) fn prefetch(&self, encoding: u8) {
+        self.numbered.prefetch(encoding);
+    }
+
     /// Decides about a packet of the source.
     #[inline]
     pub fn offer(&mut self, now: Time, facts: &VideoFacts, payload: &Payload) -> Verdict {

@@ -108,6 +108,14 @@ impl Numbered {
         }
     }
 
+    /// Asks the processor for the newest frame of an encoding.
+    #[inline]
+    pub fn prefetch(&self, encoding: u8) {
+        if let Some(frames) = self.encodings.get(usize::from(encoding)) {
+            frames.prefetch();
+        }
+    }
+
     /// Forgets the stream, but keeps the memory, for another with these numbers.
     pub fn clear(&mut self, scheme: Scheme) {
         self.scheme = scheme;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Payload, Rewrite};
 use crate::limits;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 use crate::wire::dependency::DependencyRewrite;
 
@@ -167,6 +168,14 @@ impl SentRecords {
     /// back.
     pub fn clear(&mut self) {
         *self = SentRecords::default();
+    }
+
+    /// Asks the processor for the newest run.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(newest) = self.runs.back() {
+            prefetch(newest);
+        }
     }
 
     #[inline]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::buffers::PacketPool;
 use super::egress::Egress;
 use crate::counters::{Counter, Counters};
+use crate::endpoint::formats::FormatTables;
 use crate::export::{Exported, Tap};
 use crate::ids::{Path, WorkerId};
 use crate::limits;
@@ -49,6 +50,7 @@ pub(crate) struct Context<'a> {
     pub counters: &'a mut Counters,
     pub out: &'a mut Outputs,
     pub routes: &'a mut Vec<RouteChange>,
+    pub formats: &'a mut FormatTables,
     /// Room for one header extension element that is written anew.
     pub scratch: &'a mut [u8; MAX_ELEMENT],
 }

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::conference::Shard;
 use crate::config::BridgeConfig;
 use crate::counters::{Counter, Counters};
+use crate::endpoint::formats::FormatTables;
 use crate::ids::{ConferenceKey, EndpointKey, Path, WorkerId};
 use crate::limits;
 use crate::messages::{Command, Event, RingMessage};
@@ -99,6 +100,7 @@ pub struct Worker {
     routes: HashMap<Path, Route, ahash::RandomState>,
     route_changes: Vec<RouteChange>,
     scratch: [u8; MAX_ELEMENT],
+    formats: FormatTables,
     timers: TimerWheel,
     due: Vec<Token>,
     dirty: Vec<usize>,
@@ -140,6 +142,7 @@ impl Worker {
             random,
             route_changes: Vec::new(),
             scratch: [0; MAX_ELEMENT],
+            formats: FormatTables::default(),
             timers: TimerWheel::new(now),
             due: Vec::new(),
             dirty: Vec::new(),
@@ -607,6 +610,7 @@ impl Worker {
             counters: &mut self.counters,
             out: &mut self.out,
             routes: &mut self.route_changes,
+            formats: &mut self.formats,
             scratch: &mut self.scratch,
         };
         let work = || {
