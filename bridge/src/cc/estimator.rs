@@ -169,16 +169,26 @@ impl SendSideEstimator {
     /// To be called in the order of sending, in the same step as the sending itself: feedback about a
     /// packet that is not known here yet is lost.
     pub fn on_sent(&mut self, now: Time, size: usize, probe: Option<ClusterId>) -> u16 {
-        self.app_limited.on_sent(now, size, self.target);
-        // Media that is sent during a cluster loads the path like padding does. Padding that comes when its
-        // cluster is complete belongs to it all the same.
-        let cluster = self.prober.on_sent(size).or(probe);
+        let number = self.number(now, size, probe);
         if !self.started && size >= START_SIZE && self.mechanism == Mechanism::TransportCc {
             self.started = true;
             // JVB sends two of three and six times as much (case 119), 42 KB with its default: more than a path of 300 kbit/s carries
             // in a second. If this one gets through, further ones follow at once.
             self.probe(now, self.config.initial.as_bps() as f64);
         }
+        number
+    }
+
+    /// The same for a packet of audio, before which nothing is probed: there may be no video to probe with.
+    pub fn on_audio_sent(&mut self, now: Time, size: usize) -> u16 {
+        self.number(now, size, None)
+    }
+
+    fn number(&mut self, now: Time, size: usize, probe: Option<ClusterId>) -> u16 {
+        self.app_limited.on_sent(now, size, self.target);
+        // Media that is sent during a cluster loads the path like padding does. Padding that comes when its
+        // cluster is complete belongs to it all the same.
+        let cluster = self.prober.on_sent(size).or(probe);
         self.last_sent = now;
         if self.padding_at.is_some() {
             let least = -self.padded_rate() * PADDING_MEMORY.as_secs_f64() / 8.0;
@@ -258,7 +268,7 @@ impl SendSideEstimator {
 
         self.loss_based.update(Known {
             delay_based: self.rate_control.rate(),
-            acked: self.throughput.recent_rate(),
+            acked: self.throughput.rate(),
             app_limited: self.app_limited.check(now, self.target),
             queued: self
                 .last_overuse

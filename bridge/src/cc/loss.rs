@@ -326,7 +326,6 @@ impl LossBased {
         if let Some((_, newest)) = self.observations.iter().next() {
             self.path.observe(
                 (newest.rate, newest.size, newest.lost),
-                self.observations.median_rate(),
                 self.mean_loss,
                 self.mean_loss > UPPER_OFFSET && !known.queued,
             );
@@ -528,5 +527,184 @@ impl LossBased {
     /// Whether so much is lost that probes would make it worse.
     pub(super) fn is_high(&self) -> bool {
         self.excess_loss() > HIGH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender that wants `wanted` bits/s, and whose delay allows `delay_based`.
+    struct Sender {
+        estimate: LossBased,
+        now: Time,
+        wanted: f64,
+        delay_based: f64,
+        queued: bool,
+        /// What is lost of the next packet.
+        owed: f64,
+        lowest: f64,
+    }
+
+    impl Sender {
+        fn new(wanted: f64) -> Sender {
+            Sender {
+                estimate: LossBased::new((30e3, 20e6)),
+                now: Time::from_millis(1_000),
+                wanted,
+                delay_based: 5e6,
+                queued: false,
+                owed: 0.0,
+                lowest: f64::INFINITY,
+            }
+        }
+
+        fn allowed(&self) -> f64 {
+            self.estimate
+                .bound()
+                .map_or(self.delay_based, |bound| bound.min(self.delay_based))
+        }
+
+        /// Seconds in which `loss` of the rate is lost, with feedback every 50 ms; the estimate at their end.
+        fn run(&mut self, seconds: u64, loss: impl Fn(f64) -> f64) -> f64 {
+            self.lowest = f64::INFINITY;
+            for _ in 0..seconds * 20 {
+                let rate = self.allowed().min(self.wanted);
+                let share = loss(rate);
+                let packets = (rate / 8.0 / 20.0 / 1_000.0).max(1.0) as u64;
+                for packet in 0..packets {
+                    self.owed += share;
+                    let lost = self.owed >= 1.0;
+                    self.owed -= f64::from(u8::from(lost));
+                    let sent = self.now + Duration::from_micros(packet * 50_000 / packets);
+                    self.estimate.add(sent, 1_000, lost);
+                }
+                self.now += Duration::from_millis(50);
+                self.estimate.update(Known {
+                    delay_based: self.delay_based,
+                    acked: Some(rate * (1.0 - share)),
+                    app_limited: self.wanted < 0.5 * self.allowed(),
+                    queued: self.queued,
+                });
+                self.lowest = self.lowest.min(self.allowed());
+            }
+            self.allowed()
+        }
+    }
+
+    /// A bottleneck without a queue.
+    fn bottleneck(bandwidth: f64) -> impl Fn(f64) -> f64 {
+        move |rate| (1.0 - bandwidth / rate).max(0.0)
+    }
+
+    #[test]
+    fn little_loss_puts_no_bound() {
+        let mut sender = Sender::new(3e6);
+        sender.run(30, |_| 0.015);
+        assert_eq!(sender.estimate.bound(), None);
+        assert!(sender.lowest >= 3e6, "{}", sender.lowest);
+    }
+
+    #[test]
+    fn random_loss_on_a_free_path_is_seen_through() {
+        for loss in [0.05, 0.10, 0.15] {
+            let mut sender = Sender::new(3e6);
+            let estimate = sender.run(30, |_| loss);
+            assert!(estimate >= 3e6, "{loss}: {estimate}");
+            assert!(sender.lowest >= 0.9e6, "{loss}: {}", sender.lowest);
+            sender.run(60, |_| loss);
+            assert!(sender.lowest >= 2.5e6, "{loss}: {}", sender.lowest);
+        }
+    }
+
+    #[test]
+    fn a_bottleneck_without_a_queue_is_found_and_so_is_its_end() {
+        for bandwidth in [300e3, 1e6] {
+            let mut sender = Sender::new(3e6);
+            sender.run(10, |_| 0.0);
+            let estimate = sender.run(20, bottleneck(bandwidth));
+            assert!(
+                (0.8..1.3).contains(&(estimate / bandwidth)),
+                "{bandwidth}: {estimate}"
+            );
+            assert!(
+                sender.lowest >= 0.7 * bandwidth,
+                "{bandwidth}: {} {estimate}",
+                sender.lowest
+            );
+            // The hold has become long; probes would end it sooner.
+            let estimate = sender.run(30, |_| 0.0);
+            assert!(estimate >= 3e6, "{bandwidth}: {estimate}");
+            assert_eq!(sender.estimate.bound(), None);
+        }
+    }
+
+    #[test]
+    fn a_bottleneck_is_found_behind_a_path_that_loses_as_well() {
+        let mut sender = Sender::new(3e6);
+        sender.run(30, |_| 0.1);
+        let full = bottleneck(1e6);
+        let estimate = sender.run(30, |rate| 1.0 - 0.9 * (1.0 - full(rate)));
+        assert!((0.7e6..1.7e6).contains(&estimate), "{estimate}");
+    }
+
+    #[test]
+    fn loss_beside_a_queue_is_never_the_paths_own() {
+        let mut sender = Sender::new(3e6);
+        sender.queued = true;
+        sender.run(30, |_| 0.1);
+        assert_eq!(sender.estimate.path.loss(), 0.0);
+        // libwebrtc's bound: 100 kbit/s by what is lost beyond 5 %.
+        let estimate = sender.allowed();
+        assert!((1.8e6..2.3e6).contains(&estimate), "{estimate}");
+    }
+
+    #[test]
+    fn growth_after_loss_goes_by_steps_and_a_probe_ends_them() {
+        let mut sender = Sender::new(3e6);
+        sender.run(10, bottleneck(500e3));
+        let low = sender.allowed();
+        let step = sender.run(1, |_| 0.0);
+        assert!(step <= low * 1.3f64.powi(4), "{low} {step}");
+        sender.run(10, bottleneck(500e3));
+        sender.estimate.on_probe(2e6);
+        assert_eq!(sender.allowed(), 2e6);
+    }
+
+    #[test]
+    fn a_packet_that_was_only_late_is_not_lost() {
+        let mut estimate = LossBased::new((30e3, 20e6));
+        for at in 0..1_000 {
+            let lost = at % 4 == 0;
+            estimate.add(Time::from_millis(at * 10), 1_000, lost);
+            if lost {
+                estimate.recovered(1_000);
+            }
+            estimate.update(Known {
+                delay_based: 2e6,
+                acked: Some(800e3),
+                app_limited: false,
+                queued: false,
+            });
+        }
+        assert_eq!((estimate.bound(), estimate.is_high()), (None, false));
+    }
+
+    #[test]
+    fn extremes_stay_out_of_mean_loss_unless_far_more_was_sent() {
+        let observations = |rate| {
+            let mut observations = Observations::default();
+            for place in 0..WINDOW {
+                let burst = place == WINDOW - 2;
+                observations.push(Observation {
+                    size: 30.0,
+                    lost: if burst { 15.0 } else { 0.3 },
+                    rate: if burst { rate } else { 1_000.0 },
+                });
+            }
+            observations.mean_loss()
+        };
+        assert!(observations(1_000.0) < 0.011, "{}", observations(1_000.0));
+        assert!(observations(2_000.0) > 0.06, "{}", observations(2_000.0));
     }
 }

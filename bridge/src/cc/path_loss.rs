@@ -4,77 +4,97 @@
 //! whatever it carries. But a bottleneck that drops what is beyond it drops nothing at a rate below it. So when loss
 //! limits the rate and goes on at a lower one, with no queue anywhere, it is left out of the account.
 
-/// kB at a lower rate that are needed for a verdict.
-const VERDICT: f64 = 200.0;
+/// Rates are told apart by this factor, from [`LEAST`] kbit/s on, and this many.
+const STEP: f32 = 1.15;
+const LEAST: f32 = 100.0;
+const BINS: usize = 32;
+/// kB at each of the two rates that are needed for a verdict.
+const VERDICT: f32 = 120.0;
+/// The lower rate is at most this share of the higher one.
+const LOWER: f32 = 0.85;
+/// What is known becomes less by this factor with each observation: the path may change.
+const MEMORY: f32 = 0.98;
 /// Loss that may be taken for a property of the path.
-const MAX: f64 = 0.3;
+const MAX: f32 = 0.3;
+/// Loss may be this share higher at the lower rate, by chance.
+const TOLERANCE: f32 = 0.3;
 /// Weight of mean loss in it, if that is less …
 const FALL: f64 = 0.05;
 /// … and if it is more.
 const RISE: f64 = 0.002;
 
-/// What loss was when it began to limit the rate, and what it is since the rate is lower.
-#[derive(Debug)]
-struct Trial {
-    /// kbit/s.
-    rate: f64,
-    loss: f64,
-    /// kB sent at a lower rate, those of them that did not arrive, and those that a bottleneck would have dropped.
-    size: f64,
-    lost: f64,
-    expected: f64,
+/// What was sent at about one rate, in kB.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sent {
+    size: f32,
+    lost: f32,
+    /// Size by rate in kbit/s.
+    weighted: f32,
+}
+
+impl Sent {
+    fn loss(&self) -> f32 {
+        self.lost / self.size.max(1.0)
+    }
+
+    fn rate(&self) -> f32 {
+        self.weighted / self.size.max(1.0)
+    }
 }
 
 /// The loss of a path.
-#[derive(Debug, Default)]
+#[derive(Default, Debug)]
 pub(super) struct PathLoss {
     loss: f64,
-    trial: Option<Trial>,
+    bins: [Sent; BINS],
 }
 
 impl PathLoss {
-    /// Of `size` kB, sent at `rate` kbit/s, `lost` did not arrive. `usual_rate` and `mean_loss` are those of the last seconds; `unexplained`
-    /// tells that loss is high, and no queue is to be seen.
+    /// Of `size` kB, sent at `rate` kbit/s, `lost` did not arrive. `mean_loss` is that of the last seconds; `unexplained` tells that it is
+    /// high, and no queue is to be seen.
     pub(super) fn observe(
         &mut self,
         (rate, size, lost): (f64, f64, f64),
-        usual_rate: f64,
         mean_loss: f64,
         unexplained: bool,
     ) {
         if self.loss > 0.0 {
             let weight = if mean_loss < self.loss { FALL } else { RISE };
-            self.loss += (mean_loss.min(MAX) - self.loss) * weight;
+            self.loss += (mean_loss.min(MAX.into()) - self.loss) * weight;
         }
-        if !unexplained || mean_loss > MAX {
-            self.trial = None;
+        if !unexplained {
+            self.bins = Default::default();
             return;
         }
-        let start = Trial {
-            rate: usual_rate,
-            loss: mean_loss,
-            size: 0.0,
-            lost: 0.0,
-            expected: 0.0,
-        };
-        let trial = match &mut self.trial {
-            Some(trial) if usual_rate <= trial.rate => trial,
-            trial => trial.insert(start),
-        };
-        if rate > trial.rate * (1.0 - trial.loss / 2.0) {
-            return;
+        for bin in &mut self.bins {
+            bin.size *= MEMORY;
+            bin.lost *= MEMORY;
+            bin.weighted *= MEMORY;
         }
-        trial.size += size;
-        trial.lost += lost;
-        trial.expected += size * (1.0 - (1.0 - trial.loss) * trial.rate / rate.max(1.0)).max(0.0);
-        if trial.size < VERDICT {
-            return;
+        let place = (rate as f32 / LEAST).max(1.0).log(STEP) as usize;
+        let bin = &mut self.bins[place.min(BINS - 1)];
+        bin.size += size as f32;
+        bin.lost += lost as f32;
+        bin.weighted += (size * rate) as f32;
+        if let Some(loss) = self.verdict() {
+            self.loss = self.loss.max(loss.into());
         }
-        let (loss, by_bottleneck) = (trial.lost / trial.size, trial.expected / trial.size);
-        if loss > (trial.loss + by_bottleneck) / 2.0 {
-            self.loss = self.loss.max(loss.min(MAX));
+    }
+
+    /// What the path loses at the lowest and the highest rate, if that makes no difference.
+    fn verdict(&self) -> Option<f32> {
+        let mut known = self.bins.iter().filter(|bin| bin.size >= VERDICT);
+        let low = known.next()?;
+        let high = known.next_back()?;
+        if low.rate() > LOWER * high.rate() {
+            return None;
         }
-        self.trial = None;
+        let (before, loss) = (high.loss(), low.loss());
+        let by_bottleneck = 1.0 - (1.0 - before) * high.rate() / low.rate().max(1.0);
+        let least = (before + by_bottleneck.max(0.0)) / 2.0;
+        // More loss at a lower rate than before tells of another path.
+        let most = before * (1.0 + TOLERANCE);
+        (loss > least && loss < most && loss < MAX).then_some(loss)
     }
 
     /// Share of the packets, whatever is sent; 0 = none is known of.
@@ -91,18 +111,18 @@ mod tests {
     fn observe(path: &mut PathLoss, rates: &[f64], loss: impl Fn(f64) -> f64) {
         for rate in rates {
             let (size, loss) = (rate / 32.0, loss(*rate));
-            path.observe((*rate, size, size * loss), *rate, loss, true);
+            path.observe((*rate, size, size * loss), loss, true);
         }
     }
 
     #[test]
     fn loss_that_stays_at_a_lower_rate_is_the_paths_own_and_follows_it() {
         let mut path = PathLoss::default();
-        observe(&mut path, &[2_000.0], |_| 0.12);
+        observe(&mut path, &[2_000.0; 4], |_| 0.12);
         assert_eq!(path.loss(), 0.0);
-        observe(&mut path, &[1_700.0; 5], |_| 0.12);
+        observe(&mut path, &[1_600.0; 5], |_| 0.12);
         assert!((path.loss() - 0.12).abs() < 0.001, "{}", path.loss());
-        observe(&mut path, &[1_700.0; 100], |_| 0.0);
+        observe(&mut path, &[1_600.0; 100], |_| 0.0);
         assert!(path.loss() < 0.01, "{}", path.loss());
     }
 
@@ -110,20 +130,33 @@ mod tests {
     fn what_a_bottleneck_drops_is_not() {
         for bottleneck in [500.0, 1_500.0, 1_800.0] {
             let mut path = PathLoss::default();
-            let falling: Vec<f64> = (0..40)
-                .map(|step| 2_000.0 * 0.97f64.powi(step))
-                .collect();
-            observe(&mut path, &falling, |rate| (1.0 - bottleneck / rate).max(0.0));
+            let falling: Vec<f64> = (0..40).map(|step| 2_000.0 * 0.97f64.powi(step)).collect();
+            observe(&mut path, &falling, |rate| {
+                (1.0 - bottleneck / rate).max(0.0)
+            });
             assert!(path.loss() < 0.01, "{bottleneck}: {}", path.loss());
         }
     }
 
     #[test]
+    fn a_bottleneck_that_appears_is_not() {
+        let mut path = PathLoss::default();
+        // Mean loss lags behind.
+        for mean_loss in [0.06, 0.12] {
+            path.observe((3_000.0, 90.0, 60.0), mean_loss, true);
+        }
+        for mean_loss in [0.2, 0.25, 0.25] {
+            path.observe((1_200.0, 60.0, 10.0), mean_loss, true);
+        }
+        assert_eq!(path.loss(), 0.0);
+    }
+
+    #[test]
     fn a_queue_or_heavy_loss_ends_the_comparison() {
         let mut path = PathLoss::default();
-        observe(&mut path, &[2_000.0], |_| 0.12);
-        path.observe((1_700.0, 50.0, 6.0), 1_700.0, 0.12, false);
-        observe(&mut path, &[1_700.0; 5], |_| 0.12);
+        observe(&mut path, &[2_000.0; 4], |_| 0.12);
+        path.observe((1_700.0, 50.0, 6.0), 0.12, false);
+        observe(&mut path, &[1_600.0; 5], |_| 0.12);
         assert_eq!(path.loss(), 0.0);
         observe(&mut path, &[1_000.0; 5], |_| 0.5);
         observe(&mut path, &[500.0; 50], |_| 0.5);

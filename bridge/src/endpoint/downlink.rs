@@ -139,6 +139,8 @@ pub(crate) struct Downlink {
     /// Round trip of the last ICE check, until reports tell.
     pub ice_rtt: Option<Duration>,
     pub rate: RateWindow,
+    /// Audio that has transport-cc numbers: the estimate is for it too.
+    pub numbered_audio: RateWindow,
     pub packets: u64,
     pub bytes: u64,
     /// Packets that the endpoint reported as lost, since its start.
@@ -595,13 +597,17 @@ impl Downlink {
         let number;
         let send_time;
         if formats.transport_cc {
-            if outgoing.video
+            if (outgoing.video || formats.audio_transport_cc)
                 && let Some(id) = formats.extension(Extension::TransportCc)
             {
-                number = self
-                    .estimator
-                    .on_sent(cx.now, payload.len() + 40, outgoing.cluster)
-                    .to_be_bytes();
+                let size = payload.len() + 40;
+                let given = if outgoing.video {
+                    self.estimator.on_sent(cx.now, size, outgoing.cluster)
+                } else {
+                    self.numbered_audio.add(cx.now, size);
+                    self.estimator.on_audio_sent(cx.now, size)
+                };
+                number = given.to_be_bytes();
                 elements[count] = (id, &number);
                 count += 1;
             }
