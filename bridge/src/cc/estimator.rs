@@ -6,9 +6,10 @@ use super::acked::Throughput;
 use super::app_limited::AppLimited;
 use super::delay::{DelayDetector, QUEUE_MICROS, Usage};
 use super::history::{Acknowledged, History, State};
-use super::loss::LossBound;
+use super::loss::{Known, LossBased};
 use super::probe::{ClusterId, ProbeBurst, ProbeResult, Prober};
 use super::rate_control::RateControl;
+use super::reported_loss::ReportedLoss;
 use crate::config::EstimatorConfig;
 use crate::limits::SENT_HISTORY;
 use crate::prefetch::prefetch;
@@ -84,7 +85,8 @@ pub struct SendSideEstimator {
     delay: DelayDetector,
     throughput: Throughput,
     rate_control: RateControl,
-    loss_bound: LossBound,
+    loss_based: LossBased,
+    reported_loss: ReportedLoss,
     app_limited: AppLimited,
     prober: Prober,
     loss: LossWindow,
@@ -135,7 +137,8 @@ impl SendSideEstimator {
             delay: DelayDetector::default(),
             throughput: Throughput::default(),
             rate_control: RateControl::new(initial, bounds),
-            loss_bound: LossBound::default(),
+            loss_based: LossBased::new(bounds),
+            reported_loss: ReportedLoss::default(),
             app_limited: AppLimited::default(),
             prober: Prober::default(),
             loss: LossWindow::default(),
@@ -167,16 +170,26 @@ impl SendSideEstimator {
     /// To be called in the order of sending, in the same step as the sending itself: feedback about a
     /// packet that is not known here yet is lost.
     pub fn on_sent(&mut self, now: Time, size: usize, probe: Option<ClusterId>) -> u16 {
-        self.app_limited.on_sent(now, size, self.target);
-        // Media that is sent during a cluster loads the path like padding does. Padding that comes when its
-        // cluster is complete belongs to it all the same.
-        let cluster = self.prober.on_sent(size).or(probe);
+        let number = self.number(now, size, probe);
         if !self.started && size >= START_SIZE && self.mechanism == Mechanism::TransportCc {
             self.started = true;
             // JVB sends two of three and six times as much (case 119), 42 KB with its default: more than a path of 300 kbit/s carries
             // in a second. If this one gets through, further ones follow at once.
             self.probe(now, self.config.initial.as_bps() as f64);
         }
+        number
+    }
+
+    /// The same for a packet of audio, before which nothing is probed: there may be no video to probe with.
+    pub fn on_audio_sent(&mut self, now: Time, size: usize) -> u16 {
+        self.number(now, size, None)
+    }
+
+    fn number(&mut self, now: Time, size: usize, probe: Option<ClusterId>) -> u16 {
+        self.app_limited.on_sent(now, size, self.target);
+        // Media that is sent during a cluster loads the path like padding does. Padding that comes when its
+        // cluster is complete belongs to it all the same.
+        let cluster = self.prober.on_sent(size).or(probe);
         self.last_sent = now;
         if self.padding_at.is_some() {
             let least = -self.padded_rate() * PADDING_MEMORY.as_secs_f64() / 8.0;
@@ -238,13 +251,16 @@ impl SendSideEstimator {
                 (_, State::Received) | (None, State::Lost) => {}
                 (None, State::InFlight) => {
                     self.history.set_state(number, State::Lost);
+                    self.loss_based.add(packet.sent, packet.size, true);
                     lost += 1;
                 }
                 (Some(arrival), state) => {
                     self.history.set_state(number, State::Received);
                     if state == State::Lost {
                         self.loss.recovered(now);
+                        self.loss_based.recovered(packet.size);
                     } else {
+                        self.loss_based.add(packet.sent, packet.size, false);
                         received += 1;
                     }
                     acknowledged.push(Acknowledged {
@@ -269,22 +285,25 @@ impl SendSideEstimator {
         self.on_acknowledged(now, &acknowledged);
         self.acknowledged = acknowledged;
 
-        if self.loss_bound.add(received, lost) {
-            let acked = self.throughput.recent_rate();
-            self.loss_bound
-                .update(now, self.target, acked, self.rtt.unwrap_or(DEFAULT_RTT));
-        }
+        self.loss_based.update(Known {
+            delay_based: self.rate_control.rate(),
+            acked: self.throughput.rate(),
+            app_limited: self.app_limited.check(now, self.target),
+            queued: self
+                .last_overuse
+                .is_some_and(|last| now - last < BURST_INTERVAL),
+        });
         self.combine(now);
         true
     }
 
-    /// Loss that the receiver reported in a report block, 0 to 1. With transport-wide feedback loss is
-    /// known from there.
-    pub fn on_loss_report(&mut self, now: Time, fraction: f64) {
+    /// The receiver reported, in a report block, that of `expected` further packets `lost` did not arrive. With transport-wide
+    /// feedback loss is known from there.
+    pub fn on_loss_report(&mut self, now: Time, expected: u32, lost: u32) {
         if self.mechanism == Mechanism::Remb {
-            self.loss_bound.set_fraction(fraction);
-            self.loss_bound
-                .update(now, self.target, None, self.rtt.unwrap_or(DEFAULT_RTT));
+            let rtt = self.rtt.unwrap_or(DEFAULT_RTT);
+            self.reported_loss
+                .on_report(now, (expected, lost), self.target, rtt);
             self.combine(now);
         }
     }
@@ -467,7 +486,7 @@ impl SendSideEstimator {
         let known = if result.filled { 0.0 } else { self.target };
         let result = result.rate.max(least).max(known);
         self.rate_control.on_probe(now, result);
-        self.loss_bound.on_probe(result);
+        self.loss_based.on_probe(result);
         if let Some((rate, _)) = self
             .probing
             .filter(|(_, sent)| now - *sent < RESULT_TIMEOUT)
@@ -488,11 +507,9 @@ impl SendSideEstimator {
             Mechanism::TransportCc => self.rate_control.rate(),
             Mechanism::Remb => self.remb.unwrap_or(self.target),
         };
-        self.loss_bound.release(allowed);
-        let bounded = self
-            .loss_bound
-            .bound()
-            .map_or(allowed, |bound| bound.min(allowed));
+        self.reported_loss.release(allowed);
+        let by_loss = self.loss_based.bound().or(self.reported_loss.bound());
+        let bounded = by_loss.map_or(allowed, |bound| bound.min(allowed));
         let (min, max) = (
             self.config.min.as_bps() as f64,
             self.config.max.as_bps() as f64,
@@ -543,7 +560,7 @@ impl SendSideEstimator {
             .last_overuse
             .is_none_or(|last| now - last >= QUIET_AFTER_OVERUSE);
         if self.started && self.wants_more(self.target) && self.prober.is_idle() {
-            if quiet && !self.loss_bound.is_high() {
+            if quiet && !self.loss_based.is_high() {
                 self.probe(now, self.capped((2.0 * self.target).max(LEAST_PROBE)));
             } else {
                 // Not now; the next turn comes after the interval.

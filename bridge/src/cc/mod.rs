@@ -17,8 +17,10 @@ mod delay;
 mod estimator;
 mod history;
 mod loss;
+mod path_loss;
 mod probe;
 mod rate_control;
+mod reported_loss;
 #[cfg(test)]
 mod scenarios;
 

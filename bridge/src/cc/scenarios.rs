@@ -417,7 +417,7 @@ fn the_receivers_own_estimate_is_taken_and_bounded_by_loss() {
     assert_eq!(estimator.estimate(), None);
     estimator.on_remb(now, Bitrate::kbps(900));
     assert_eq!(estimator.estimate(), Some(Bitrate::kbps(900)));
-    estimator.on_loss_report(now, 0.2);
+    estimator.on_loss_report(now, 100, 20);
     assert_eq!(estimator.estimate(), Some(Bitrate::kbps(810)));
     estimator.on_remb(now, Bitrate::INFINITE);
     assert_eq!(estimator.estimate(), Some(Bitrate::kbps(810)));
@@ -504,7 +504,7 @@ proptest! {
                         estimator.on_feedback(now, &feedback);
                     }
                 }
-                4 => estimator.on_loss_report(now, f64::from(f32::from_bits(value))),
+                4 => estimator.on_loss_report(now, value >> 16, value & 0xFFFF),
                 5 => estimator.on_rtt(Duration::from_micros(u64::from(value) << (value % 30))),
                 6 => estimator.on_remb(now, Bitrate::bps(u64::from(value) << (value % 33))),
                 _ => {

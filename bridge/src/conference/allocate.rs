@@ -149,6 +149,7 @@ impl Shard {
         };
         let bandwidth = endpoint.bandwidth_to_allocate(cx.now, config);
         let endpoint = &*endpoint;
+        let audio = endpoint.downlink.numbered_audio.rate(cx.now);
         let ordered: Vec<usize> = self
             .order
             .iter()
@@ -177,6 +178,7 @@ impl Shard {
             settings.assumed_bandwidth().is_none() && endpoint.receiver.damper.is_holding();
         if allocation.has_suspended && damped {
             let bandwidth = endpoint.receiver.damper.bandwidth_for_suspended(cx.now);
+            let bandwidth = bandwidth.map(|bandwidth| bandwidth - audio);
             allocation = allocate(config, settings, &views, bandwidth);
         }
 
@@ -199,7 +201,8 @@ impl Shard {
             .filter(|(_, target)| *target >= 0)
             .filter_map(|(key, _)| Some(self.sources[*self.by_source.get(key)?].name.clone()))
             .collect();
-        let (target_rate, ideal_rate) = (allocation.target_bitrate, allocation.ideal_bitrate);
+        let target_rate = allocation.target_bitrate + audio;
+        let ideal_rate = allocation.ideal_bitrate + audio;
 
         let endpoint = &mut self.endpoints[index];
         endpoint.receiver.pending = false;
@@ -397,7 +400,11 @@ impl Endpoint {
         let bandwidth = usable_bandwidth(config, settings, estimate, self.formats.rtx)?;
         Some(match settings.assumed_bandwidth() {
             Some(_) => bandwidth,
-            None => self.receiver.damper.bandwidth(now, bandwidth),
+            // What audio takes of the estimate is not for video.
+            None => {
+                let audio = self.downlink.numbered_audio.rate(now);
+                self.receiver.damper.bandwidth(now, bandwidth) - audio
+            }
         })
     }
 

@@ -440,7 +440,8 @@ fn read_element(
 fn read_report_block(endpoint: &mut Endpoint, now: crate::time::Time, block: &rtcp::ReportBlock) {
     let downlink = &mut endpoint.downlink;
     downlink.reported_loss = f32::from(block.fraction_lost) / 256.0;
-    downlink.on_lost(block.ssrc, block.cumulative_lost);
+    let (expected, lost) =
+        downlink.on_lost(block.ssrc, block.cumulative_lost, block.highest_sequence);
     if let Some(rtt) =
         downlink
             .rtt
@@ -448,7 +449,5 @@ fn read_report_block(endpoint: &mut Endpoint, now: crate::time::Time, block: &rt
     {
         downlink.estimator.on_rtt(rtt);
     }
-    downlink
-        .estimator
-        .on_loss_report(now, f64::from(block.fraction_lost) / 256.0);
+    downlink.estimator.on_loss_report(now, expected, lost);
 }

@@ -73,6 +73,8 @@ pub(crate) struct SentCounts {
     pub reported: u32,
     /// Packets lost, as the receiver last reported.
     pub lost: i32,
+    /// Highest sequence number that it had received then, extended.
+    pub highest: Option<u32>,
 }
 
 /// One outgoing video stream.
@@ -138,6 +140,8 @@ pub(crate) struct Downlink {
     /// Round trip of the last ICE check, until reports tell.
     pub ice_rtt: Option<Duration>,
     pub rate: RateWindow,
+    /// Audio that has transport-cc numbers: the estimate is for it too.
+    pub numbered_audio: RateWindow,
     pub packets: u64,
     pub bytes: u64,
     /// Packets that the endpoint reported as lost, since its start.
@@ -634,13 +638,17 @@ impl Downlink {
         let number;
         let send_time;
         if formats.transport_cc {
-            if outgoing.video
+            if (outgoing.video || formats.audio_transport_cc)
                 && let Some(id) = formats.extension(Extension::TransportCc)
             {
-                number = self
-                    .estimator
-                    .on_sent(cx.now, payload.len() + 40, outgoing.cluster)
-                    .to_be_bytes();
+                let size = payload.len() + 40;
+                let given = if outgoing.video {
+                    self.estimator.on_sent(cx.now, size, outgoing.cluster)
+                } else {
+                    self.numbered_audio.add(cx.now, size);
+                    self.estimator.on_audio_sent(cx.now, size)
+                };
+                number = given.to_be_bytes();
                 elements[count] = (id, &number);
                 count += 1;
             }
@@ -793,15 +801,21 @@ impl Downlink {
             .map(|(index, _)| index)
     }
 
-    /// Notes how many packets of one of our media SSRCs were lost until now.
-    pub fn on_lost(&mut self, ssrc: u32, cumulative: i32) {
+    /// Notes how many packets of one of our media SSRCs were lost until now, and what has been received. How many packets were to come since
+    /// the last report, and how many of them did not.
+    pub fn on_lost(&mut self, ssrc: u32, cumulative: i32, highest: u32) -> (u32, u32) {
         let video = self.video.iter_mut().map(|(_, it)| (it.ssrc, &mut it.sent));
         let audio = self.audio.iter_mut().map(|(_, it)| (it.ssrc, &mut it.sent));
-        if let Some((_, sent)) = video.chain(audio).find(|(known, _)| *known == ssrc) {
-            let more = i64::from(cumulative) - i64::from(sent.lost);
-            self.lost += u64::try_from(more).unwrap_or(0);
-            sent.lost = sent.lost.max(cumulative);
-        }
+        let Some((_, sent)) = video.chain(audio).find(|(known, _)| *known == ssrc) else {
+            return (0, 0);
+        };
+        let lost = cumulative.saturating_sub(sent.lost).max(0) as u32;
+        self.lost += u64::from(lost);
+        sent.lost = sent.lost.max(cumulative);
+        let before = sent.highest.replace(highest).unwrap_or(highest);
+        // A step back is a repeated report, or nonsense.
+        let expected = (highest.wrapping_sub(before) as i32).max(0) as u32;
+        (expected, lost)
     }
 
     /// The best that is known about the round-trip time.

@@ -22,8 +22,10 @@ pub struct FormatTable {
     formats: Arc<MediaFormats>,
     by_number: [u8; 128],
     rtx_of: [u8; 128],
-    /// Video payload types with `transport-cc` exist.
+    /// Payload types with `transport-cc` exist: of video, or of audio if there is no video.
     pub transport_cc: bool,
+    /// Audio payload types with `transport-cc` exist: audio is numbered like video.
+    pub audio_transport_cc: bool,
     /// `goog-remb` was negotiated.
     pub remb: bool,
     /// The peer understands PLI.
@@ -60,6 +62,7 @@ impl FormatTable {
             by_number: [NONE; 128],
             rtx_of: [NONE; 128],
             transport_cc: false,
+            audio_transport_cc: false,
             remb: false,
             pli: false,
             rtx: false,
@@ -78,7 +81,10 @@ impl FormatTable {
                 table.red.get_or_insert(format.number);
             }
             match kind_of(format.codec) {
-                Some(MediaKind::Audio) => table.audio = true,
+                Some(MediaKind::Audio) => {
+                    table.audio = true;
+                    table.audio_transport_cc |= format.feedback.transport_cc;
+                }
                 Some(MediaKind::Video) => {
                     table.video = true;
                     table.transport_cc |= format.feedback.transport_cc;
@@ -95,6 +101,7 @@ impl FormatTable {
                 table.rtx = true;
             }
         }
+        table.transport_cc |= table.audio_transport_cc && !table.video;
         table
     }
 

@@ -149,6 +149,7 @@ impl Endpoint {
                 rtt: RttEstimator::new(),
                 ice_rtt: None,
                 rate: RateWindow::default(),
+                numbered_audio: RateWindow::default(),
                 packets: 0,
                 bytes: 0,
                 lost: 0,
