@@ -303,6 +303,25 @@ pub fn all() -> Vec<Scenario> {
         ),
     ];
     scenarios.push(Scenario {
+        bounds: Bounds {
+            utilisation: 0.65,
+            queue: 60.0,
+            ..STABLE
+        },
+        ..one(
+            "shaped-500k",
+            "500 kbit/s by a shaper with a burst of 10 KB, buffer 300 ms",
+            60,
+            vec![change(
+                0.0,
+                LinkConfig {
+                    burst_bytes: 10_000,
+                    ..path(500, 300, 25)
+                },
+            )],
+        )
+    });
+    scenarios.push(Scenario {
         rival: Some((20, 60)),
         bounds: Bounds {
             queue: 320.0,
