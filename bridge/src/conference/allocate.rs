@@ -212,6 +212,7 @@ impl Shard {
             .downlink
             .estimator
             .set_demand(cx.now, target_rate, ideal_rate, held);
+        endpoint.set_pace(cx.now, &self.config.allocation);
         let key = endpoint.key;
         // There may be something to probe for.
         self.touch(index);
@@ -399,6 +400,16 @@ impl Endpoint {
             Some(_) => bandwidth,
             None => self.receiver.damper.bandwidth(now, bandwidth),
         })
+    }
+
+    /// Video is paced where the estimate counts.
+    pub(crate) fn set_pace(&mut self, now: Time, config: &AllocationConfig) {
+        let estimate = self.downlink.estimator.estimate();
+        let is_free = self.receiver.settings.assumed_bandwidth().is_some()
+            || usable_bandwidth(config, &self.receiver.settings, estimate, self.formats.rtx)
+                .is_none();
+        let rate = (!is_free).then(|| self.downlink.estimator.pacing_rate());
+        self.downlink.pacer.set_rate(now, rate);
     }
 
     /// A source is gone: its slot is free for another (no message is owed).

@@ -6,7 +6,7 @@
 
 use super::formats::FormatTable;
 use super::red::{self, AudioHistory, Treatment};
-use crate::cc::{ClusterId, SendSideEstimator};
+use crate::cc::{ClusterId, Pacer, SendSideEstimator};
 use crate::config::RedConfig;
 use crate::counters::Counter;
 use crate::ids::{Path, SourceKey};
@@ -129,6 +129,7 @@ pub(crate) struct Downlink {
     /// Where datagrams go; `None` while there is no consent.
     pub path: Option<Path>,
     pub estimator: SendSideEstimator,
+    pub pacer: Pacer<Paced>,
     pub chain: ChainHint,
     pub video: slab::Slab<VideoStream>,
     pub audio: slab::Slab<AudioStream>,
@@ -165,10 +166,19 @@ struct Outgoing {
     cluster: Option<ClusterId>,
 }
 
+/// A video packet that waits to be sent. Its number for transport-cc, and that of a retransmission, it gets when it is.
+pub(crate) struct Paced {
+    packet: Arc<MediaPacket>,
+    rewrite: Rewrite,
+    stream: u32,
+    /// Of the media; `None` for a retransmission.
+    payload_type: Option<u8>,
+}
+
 /// What became of a video packet.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Forwarded {
-    /// It was sent, and the receiver may ask for it again.
+    /// It was sent or will be, and the receiver may ask for it again.
     pub sent: bool,
     /// The stream needs a keyframe of its source.
     pub needs_keyframe: bool,
@@ -199,7 +209,7 @@ impl Downlink {
         cx: &mut Context<'_>,
         formats: &FormatTable,
         stream_index: usize,
-        packet: &MediaPacket,
+        packet: &Arc<MediaPacket>,
     ) -> Forwarded {
         let Some(stream) = self.video.get_mut(stream_index) else {
             return Forwarded::default();
@@ -222,6 +232,49 @@ impl Downlink {
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
             return Forwarded::default();
         };
+        stream
+            .records
+            .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
+        stream.newest = Some((payload_type, rewrite.timestamp));
+        if self.pacer.admit(cx.now, packet.size()) {
+            self.send_video(
+                cx,
+                formats,
+                stream_index,
+                packet,
+                &rewrite,
+                payload_type,
+                None,
+            );
+        } else {
+            self.hold(
+                cx,
+                formats,
+                stream_index,
+                Arc::clone(packet),
+                rewrite,
+                Some(payload_type),
+            );
+        }
+        Forwarded {
+            sent: true,
+            needs_keyframe,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[inline]
+    fn send_video(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+        rewrite: &Rewrite,
+        payload_type: u8,
+        cluster: Option<ClusterId>,
+    ) -> Option<usize> {
+        let stream = self.video.get(stream_index)?;
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
             sequence: rewrite.sequence,
@@ -234,21 +287,72 @@ impl Downlink {
             tl0picidx: rewrite.tl0picidx,
             dependency: rewrite.dependency,
             video: true,
-            cluster: None,
+            cluster,
         };
-        stream
-            .records
-            .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
-        stream.newest = Some((payload_type, rewrite.timestamp));
-        if let Some(size) = self.send(cx, formats, packet, outgoing, Body::Whole) {
-            let sent = &mut self.video[stream_index].sent;
-            sent.packets = sent.packets.wrapping_add(1);
-            sent.octets = sent.octets.wrapping_add(size as u32);
-            self.retransmissions.on_media(size);
+        let size = self.send(cx, formats, packet, outgoing, Body::Whole)?;
+        let sent = &mut self.video[stream_index].sent;
+        sent.packets = sent.packets.wrapping_add(1);
+        sent.octets = sent.octets.wrapping_add(size as u32);
+        self.retransmissions.on_media(size);
+        Some(size)
+    }
+
+    /// A packet that the pacer did not admit waits there.
+    #[cold]
+    fn hold(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: Arc<MediaPacket>,
+        rewrite: Rewrite,
+        payload_type: Option<u8>,
+    ) {
+        let size = packet.size();
+        let paced = Paced {
+            packet,
+            rewrite,
+            stream: stream_index as u32,
+            payload_type,
+        };
+        cx.count(Counter::Paced);
+        self.pacer.push(cx.now, size, paced, payload_type.is_none());
+        while self.pacer.is_overfull()
+            && let Some(next) = self.pacer.take(cx.now)
+        {
+            cx.count(Counter::PacerFull);
+            self.send_held(cx, formats, next, None);
         }
-        Forwarded {
-            sent: true,
-            needs_keyframe,
+    }
+
+    fn send_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        held: Paced,
+        cluster: Option<ClusterId>,
+    ) -> Option<usize> {
+        let Paced {
+            packet,
+            rewrite,
+            stream,
+            payload_type,
+        } = held;
+        let stream = stream as usize;
+        let size = match payload_type {
+            Some(number) => {
+                self.send_video(cx, formats, stream, &packet, &rewrite, number, cluster)
+            }
+            None => self.send_rtx(cx, formats, stream, &packet, &rewrite, cluster),
+        };
+        cx.buffers.recycle(packet);
+        size
+    }
+
+    /// Sends what waits in the pacer and is due.
+    pub fn send_paced(&mut self, cx: &mut Context<'_>, formats: &FormatTable) {
+        while let Some(held) = self.pacer.poll(cx.now) {
+            self.send_held(cx, formats, held, None);
         }
     }
 
@@ -391,6 +495,12 @@ impl Downlink {
             cx.count(Counter::NackBudget);
             return;
         }
+        let stream = &mut self.video[stream_index];
+        if !self.pacer.admit(cx.now, packet.size()) {
+            stream.records.resent(cx.now, &sent);
+            self.hold(cx, formats, stream_index, packet, rewrite, None);
+            return;
+        }
         if self
             .send_rtx(cx, formats, stream_index, &packet, &rewrite, None)
             .is_some()
@@ -435,7 +545,7 @@ impl Downlink {
         Some(size)
     }
 
-    /// Sends about `bytes` of probing traffic: the newest media again, which repairs what may be lost, and then padding, all on the
+    /// Sends about `bytes` of probing traffic: what waits in the pacer, the newest media again, which repairs what may be lost, and then padding, all on the
     /// RTX SSRC of a stream that has sent media, as libwebrtc does (media-plane spec §2.23). `caches` gives a source's packets.
     /// False if there is no such stream.
     pub fn probe<'a>(
@@ -446,6 +556,22 @@ impl Downlink {
         bytes: usize,
         caches: impl Fn(SourceKey) -> &'a [PacketCache],
     ) -> bool {
+        let mut left = bytes;
+        if self.pacer.is_backlogged() {
+            // There is no room for padding. A probe takes what waits, as libwebrtc's does; what was not sent yet is not repeated.
+            if cluster.is_none() {
+                return true;
+            }
+            while left > 0
+                && let Some(held) = self.pacer.take(cx.now)
+            {
+                let size = self.send_held(cx, formats, held, cluster);
+                left = left.saturating_sub(size.unwrap_or(0));
+            }
+            if left == 0 {
+                return true;
+            }
+        }
         let carrier = self
             .video
             .iter()
@@ -466,18 +592,20 @@ impl Downlink {
         let fits = |packet: &MediaPacket| cluster.is_some() || packet.size() <= bytes + PADDING;
         let newest = newest.filter(|(packet, _)| fits(packet));
         for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
-            if planned >= bytes {
+            if planned >= left {
                 break;
             }
             planned += packet.size();
             *place = Some((packet, rewrite));
         }
-        let mut left = bytes;
         for (packet, rewrite) in repeats.into_iter().flatten() {
             let size = self.send_rtx(cx, formats, index, &packet, &rewrite, cluster);
             cx.buffers.recycle(packet);
             match size {
-                Some(size) => left = left.saturating_sub(size),
+                Some(size) => {
+                    self.pacer.charge(cx.now, size);
+                    left = left.saturating_sub(size);
+                }
                 None => break,
             }
         }
@@ -485,6 +613,7 @@ impl Downlink {
             let Some(size) = self.send_padding(cx, formats, index, cluster) else {
                 return false;
             };
+            self.pacer.charge(cx.now, size);
             left = left.saturating_sub(size);
         }
         true
@@ -773,8 +902,9 @@ impl Downlink {
         self.rate.rate(now)
     }
 
-    /// When the estimator wants to run.
+    /// When the estimator wants to run or the pacer to send.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.estimator.poll_timeout()
+        let times = [self.estimator.poll_timeout(), self.pacer.poll_timeout()];
+        times.into_iter().flatten().min()
     }
 }
