@@ -392,6 +392,8 @@ pub fn all() -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
+    use causeway_bridge::config::PacingConfig;
+
     use super::*;
     use crate::lab::measure;
 
@@ -399,7 +401,7 @@ mod tests {
     fn receivers_get_what_is_promised() {
         for scenario in all() {
             for seed in 1..=2 {
-                let outcome = measure::run(&scenario, seed);
+                let outcome = measure::run(&scenario, seed, PacingConfig::default());
                 let broken = scenario.bounds.broken_by(&outcome);
                 assert!(
                     broken.is_empty(),

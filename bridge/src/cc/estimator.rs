@@ -55,8 +55,6 @@ const SILENCE_INTERVAL: Duration = Duration::from_secs(1);
 const PADDING_INTERVAL: Duration = Duration::from_millis(15);
 /// A burst takes the room of padding for this long at most.
 const PADDING_MEMORY: Duration = Duration::from_millis(500);
-/// Video is sent at this multiple of the estimate at most (libwebrtc: `kDefaultPaceMultiplier`).
-const PACING: f64 = 2.5;
 /// Round-trip time while it is unknown.
 const DEFAULT_RTT: Duration = Duration::from_millis(200);
 /// A round-trip time beyond this is clamped.
@@ -301,9 +299,10 @@ impl SendSideEstimator {
         })
     }
 
-    /// The rate for [`super::Pacer`]: well above the estimate, and above what is allocated where that is more (media-plane §6.2 no. 7).
-    pub fn pacing_rate(&self) -> Bitrate {
-        Bitrate::bps((self.target.max(self.allocated) * PACING) as u64)
+    /// The rate for [`super::Pacer`]: `factor` times the estimate, or what is allocated where that is more (libwebrtc:
+    /// `GoogCcNetworkController::GetPacingRates`).
+    pub fn pacing_rate(&self, factor: f64) -> Bitrate {
+        Bitrate::bps((self.target.max(self.allocated) * factor) as u64)
     }
 
     /// The rate of what is sent by allocation, and of what would be sent without a limit. As long as the

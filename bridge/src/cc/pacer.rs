@@ -1,8 +1,10 @@
 //! Spreads what one receiver is sent, where more comes at once than its path takes (libwebrtc: `PacingController`).
 //!
 //! Nothing waits as long as the burst lasts, which fills again at the pacing rate. What comes beyond waits here, is let go of in order at
-//! that rate, and in small groups, so that it still leaves in trains. Nothing is ever dropped: what waits too long, or is too much,
-//! is sent instead. Audio, probes and RTCP do not ask.
+//! that rate, and in small groups, so that it still leaves in trains. Nothing is ever dropped, as in libwebrtc: a hole would cost a NACK or
+//! a keyframe, more than it saves, and it is allocation that sends less. What waits too long raises the rate, what is too much is sent
+//! at once. The order is libwebrtc's (`PrioritizedPacketQueue`): audio, which does not ask, as RTCP does not; retransmissions; video;
+//! padding, which is left out as long as something waits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,12 +13,14 @@ use crate::limits;
 use crate::time::Time;
 use crate::units::Bitrate;
 
-/// What is sent at once …
-const BURST: Duration = Duration::from_millis(20);
-/// … but never less than this many bytes, so that an ordinary frame does not wait on a slow path.
-const LEAST_BURST: u64 = 6 * 1_200;
-/// What waits leaves in groups that the pacing rate sends in this time (libwebrtc: the interval of its bursts).
+/// A burst is never less than this many bytes, so that an ordinary frame does not wait on a slow path …
+const LEAST_BURST: u64 = 3 * 1_200;
+/// … nor more than these, so that it fits into the buffers on its way (libwebrtc: `kMaxBurstSize`).
+const MOST_BURST: u64 = 63_000;
+/// What waits leaves in groups that the pacing rate sends in this time (libwebrtc: 5 ms were the interval of `PacedSender`).
 const GROUP: Duration = Duration::from_millis(5);
+/// Memory of a queue in which nothing waited for this long is given back.
+const REST: Duration = Duration::from_secs(10);
 
 /// What waits, and how long it has.
 #[derive(Debug)]
@@ -31,15 +35,13 @@ struct Queue<T> {
     repairs: VecDeque<Waiting<T>>,
     media: VecDeque<Waiting<T>>,
     bytes: u64,
+    /// When something was put in.
+    used: Time,
 }
 
 impl<T> Queue<T> {
     fn len(&self) -> usize {
         self.repairs.len() + self.media.len()
-    }
-
-    fn next(&self) -> Option<&Waiting<T>> {
-        self.repairs.front().or(self.media.front())
     }
 
     fn oldest(&self) -> Option<Time> {
@@ -77,8 +79,8 @@ fn nanos(time: Time) -> u64 {
 }
 
 impl<T> Pacer<T> {
-    /// Sets the pacing rate; `None`: nothing waits.
-    pub fn set_rate(&mut self, now: Time, rate: Option<Bitrate>) {
+    /// Sets the pacing rate, and the time in which it sends what may leave at once. `None`: nothing waits.
+    pub fn set_rate(&mut self, now: Time, rate: Option<Bitrate>, burst: Duration) {
         let per_byte = rate.map_or(0, |rate| {
             let per_byte = 8_000_000_000 / rate.as_bps().max(1);
             u32::try_from(per_byte).unwrap_or(u32::MAX)
@@ -91,31 +93,29 @@ impl<T> Pacer<T> {
         let scaled = u128::from(ahead) * u128::from(per_byte) / u128::from(self.per_byte.max(1));
         self.busy_until = nanos(now).saturating_add(u64::try_from(scaled).unwrap_or(u64::MAX));
         self.per_byte = per_byte;
-        let least = LEAST_BURST * u64::from(per_byte);
-        self.burst = u32::try_from(least.max(BURST.as_nanos() as u64)).unwrap_or(u32::MAX);
+        let [least, most] = [LEAST_BURST, MOST_BURST].map(|bytes| bytes * u64::from(per_byte));
+        let burst = u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX);
+        self.burst = u32::try_from(burst.min(most).max(least)).unwrap_or(u32::MAX);
     }
 
     /// Whether a packet of `bytes` may be sent now; it is taken for sent if so.
     #[inline]
     pub fn admit(&mut self, now: Time, bytes: usize) -> bool {
-        if self.per_byte != 0 {
-            if self.busy_until > nanos(now) + u64::from(self.burst) {
-                return false;
-            }
-            if self.is_backlogged() {
-                return false;
-            }
-            self.charge(now, bytes);
-            return true;
+        if self.is_backlogged() || self.busy_until > nanos(now) + u64::from(self.burst) {
+            return self.per_byte == 0 && !self.is_backlogged();
         }
-        !self.is_backlogged()
-    }
-
-    /// A packet of `bytes` is sent that did not ask.
-    #[inline]
-    pub fn charge(&mut self, now: Time, bytes: usize) {
         let time = bytes as u64 * u64::from(self.per_byte);
         self.busy_until = self.busy_until.max(nanos(now)).saturating_add(time);
+        true
+    }
+
+    /// A packet of a probe or of padding is sent, which does not ask. It takes from the burst, but makes no debt: video does not wait
+    /// for it.
+    pub fn charge(&mut self, now: Time, bytes: usize) {
+        let time = bytes as u64 * u64::from(self.per_byte);
+        let most = nanos(now).saturating_add(self.burst.into());
+        let busy_until = self.busy_until.max(nanos(now));
+        self.busy_until = busy_until.max(most.min(busy_until.saturating_add(time)));
     }
 
     /// Keeps a packet that was not admitted. Retransmissions leave before new media.
@@ -125,10 +125,12 @@ impl<T> Pacer<T> {
                 repairs: VecDeque::new(),
                 media: VecDeque::new(),
                 bytes: 0,
+                used: now,
             })
         });
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         queue.bytes += u64::from(bytes);
+        queue.used = now;
         let list = match is_repair {
             true => &mut queue.repairs,
             false => &mut queue.media,
@@ -140,6 +142,11 @@ impl<T> Pacer<T> {
         });
     }
 
+    /// How many packets wait.
+    pub fn len(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
+    }
+
     /// Whether something waits.
     #[inline]
     pub fn is_backlogged(&self) -> bool {
@@ -148,8 +155,7 @@ impl<T> Pacer<T> {
 
     /// More waits than may; the next has to be sent whatever the rate, see [`Pacer::take`].
     pub fn is_overfull(&self) -> bool {
-        let queue = self.queue.as_ref();
-        queue.is_some_and(|queue| queue.len() > limits::PACED_PACKETS)
+        self.len() > limits::PACED_PACKETS
     }
 
     /// The next packet that the rate allows to send now.
@@ -185,17 +191,23 @@ impl<T> Pacer<T> {
     /// When [`Pacer::poll`] has a group of packets.
     #[inline]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let next = self.queue.as_ref()?.next()?;
+        let oldest = self.queue.as_ref()?.oldest()?;
         if self.per_byte == 0 {
-            return Some(next.since);
+            return Some(oldest);
         }
-        let at = (self.busy_until + GROUP.as_nanos() as u64).saturating_sub(self.burst.into());
-        Some(Time::from_micros(at.div_ceil(1_000)))
+        let group = GROUP.as_nanos() as u64;
+        let at = self
+            .busy_until
+            .saturating_add(group)
+            .saturating_sub(self.burst.into());
+        let at = Time::from_micros(at.div_ceil(1_000));
+        Some(at.min(oldest + limits::PACED_TIME))
     }
 
-    /// Gives memory back if nothing waits. To be called now and then.
-    pub fn rest(&mut self) {
-        if !self.is_backlogged() {
+    /// Gives memory back if nothing waited for long. To be called now and then.
+    pub fn rest(&mut self, now: Time) {
+        let rested = |queue: &Queue<T>| queue.len() == 0 && now - queue.used >= REST;
+        if self.queue.as_deref().is_some_and(rested) {
             self.queue = None;
         }
     }
@@ -207,10 +219,11 @@ mod tests {
     use crate::random::Random;
 
     const RATE: Bitrate = Bitrate::kbps(8_000); // 1 byte in a µs
+    const BURST: Duration = Duration::from_millis(20);
 
     fn pacer<T>() -> Pacer<T> {
         let mut pacer = Pacer::default();
-        pacer.set_rate(Time::ZERO, Some(RATE));
+        pacer.set_rate(Time::ZERO, Some(RATE), BURST);
         pacer
     }
 
@@ -234,12 +247,14 @@ mod tests {
         let mut pacer = pacer::<u32>();
         while pacer.admit(Time::ZERO, 1_000) {}
         pacer.push(Time::ZERO, 1_000, 1, false);
-        pacer.set_rate(Time::ZERO, None);
+        pacer.set_rate(Time::ZERO, None, BURST);
         assert!(!pacer.admit(Time::ZERO, 10), "not in front of what waits");
         assert!(pacer.poll_timeout().is_some_and(|at| at == Time::ZERO));
         assert_eq!(pacer.poll(Time::ZERO), Some(1));
         assert!((0..10_000).all(|_| pacer.admit(Time::ZERO, 1_000)));
-        pacer.rest();
+        pacer.rest(Time::ZERO + REST - Duration::from_millis(1));
+        assert!(pacer.queue.is_some(), "another burst may come");
+        pacer.rest(Time::ZERO + REST);
         assert!(pacer.queue.is_none());
     }
 
@@ -323,19 +338,47 @@ mod tests {
     #[test]
     fn nothing_waits_longer_than_it_may() {
         let mut pacer = Pacer::default();
-        pacer.set_rate(Time::ZERO, Some(Bitrate::kbps(75)));
+        pacer.set_rate(Time::ZERO, Some(Bitrate::kbps(75)), BURST);
         let begin = Time::from_millis(1_000);
         (0..200).for_each(|number| pacer.push(begin, 1_200, number, false));
+        // Woken only when it asks for it.
         let (mut now, mut count) = (begin, 0);
-        while pacer.is_backlogged() {
-            now += Duration::from_millis(1);
-            count += std::iter::from_fn(|| pacer.poll(now)).count();
+        while let Some(at) = pacer.poll_timeout() {
+            now = now.max(at);
+            let group = std::iter::from_fn(|| pacer.poll(now)).count();
+            assert!(group > 0, "nothing to do at {now:?}");
+            count += group;
         }
         assert_eq!(count, 200);
+        assert!(now - begin <= limits::PACED_TIME, "{now:?}");
+    }
+
+    /// A rate so low that the burst alone would take longer.
+    #[test]
+    fn a_path_that_carries_nothing_holds_nothing_back_for_longer() {
+        let mut pacer = Pacer::default();
+        pacer.set_rate(Time::ZERO, Some(Bitrate::kbps(8)), BURST);
+        let begin = Time::from_millis(1_000);
+        while pacer.admit(begin, 1_200) {}
+        pacer.push(begin, 1_200, (), false);
+        assert_eq!(pacer.poll_timeout(), Some(begin + limits::PACED_TIME));
+        assert_eq!(pacer.poll(begin + limits::PACED_TIME), Some(()));
+    }
+
+    #[test]
+    fn probes_and_padding_take_the_burst_but_make_no_debt() {
+        let mut pacer = pacer::<()>();
+        let begin = Time::from_millis(1_000);
+        (0..1_000).for_each(|_| pacer.charge(begin, 1_000));
         assert!(
-            now - begin <= limits::PACED_TIME + Duration::from_millis(1),
-            "{now:?}"
+            pacer.admit(begin, 1_000),
+            "what is above the burst is no debt"
         );
+        assert!(!pacer.admit(begin, 1_000));
+        // Debt that media made stays.
+        pacer.charge(begin, 1_000);
+        assert!(!pacer.admit(begin, 1_000));
+        assert!(pacer.admit(begin + Duration::from_millis(1), 1_000));
     }
 
     #[test]
@@ -348,7 +391,7 @@ mod tests {
             }
         }
         let slow = pacer.poll_timeout().expect("something waits");
-        pacer.set_rate(Time::ZERO, Some(Bitrate::kbps(800_000)));
+        pacer.set_rate(Time::ZERO, Some(Bitrate::kbps(800_000)), BURST);
         let fast = pacer.poll_timeout().expect("something waits");
         assert!(
             fast - Time::ZERO < (slow - Time::ZERO) / 2,

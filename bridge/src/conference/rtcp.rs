@@ -233,7 +233,7 @@ impl Shard {
         };
         if now >= endpoint.schedule.report {
             endpoint.schedule.report = now + REPORT_INTERVAL;
-            endpoint.downlink.pacer.rest();
+            endpoint.downlink.pacer.rest(now);
             self.send_receiver_report(cx, index);
             let endpoint = &mut self.endpoints[index];
             if now >= endpoint.schedule.sender_report {
@@ -336,7 +336,7 @@ impl Shard {
             endpoint.receiver.pending = true;
             self.allocate = true;
         }
-        endpoint.set_pace(now, &self.config.allocation);
+        endpoint.set_pace(now, &self.config);
         self.send_probes(cx, index, now);
     }
 

@@ -5,6 +5,7 @@
 //! nothing.
 
 use super::formats::FormatTable;
+use super::pacing::Paced;
 use super::red::{self, AudioHistory, Treatment};
 use crate::cc::{ClusterId, Pacer, SendSideEstimator};
 use crate::config::RedConfig;
@@ -58,11 +59,6 @@ impl Mid {
     }
 }
 
-/// Bytes of a packet of padding.
-const PADDING: usize = 255;
-/// Packets that one probe repeats at most; the rest of a longer one is padding.
-const MOST_REPEATED: usize = 32;
-
 /// Counts for sender reports.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct SentCounts {
@@ -84,7 +80,7 @@ pub(crate) struct VideoStream {
     pub records: SentRecords,
     pub sent: SentCounts,
     /// Payload type and timestamp of the newest packet: padding continues them.
-    newest: Option<(u8, u32)>,
+    pub(super) newest: Option<(u8, u32)>,
 }
 
 impl VideoStream {
@@ -164,15 +160,6 @@ struct Outgoing {
     video: bool,
     /// The probe that it is part of.
     cluster: Option<ClusterId>,
-}
-
-/// A video packet that waits to be sent. Its number for transport-cc, and that of a retransmission, it gets when it is.
-pub(crate) struct Paced {
-    packet: Arc<MediaPacket>,
-    rewrite: Rewrite,
-    stream: u32,
-    /// Of the media; `None` for a retransmission.
-    payload_type: Option<u8>,
 }
 
 /// What became of a video packet.
@@ -264,7 +251,7 @@ impl Downlink {
 
     #[allow(clippy::too_many_arguments)]
     #[inline]
-    fn send_video(
+    pub(super) fn send_video(
         &mut self,
         cx: &mut Context<'_>,
         formats: &FormatTable,
@@ -295,65 +282,6 @@ impl Downlink {
         sent.octets = sent.octets.wrapping_add(size as u32);
         self.retransmissions.on_media(size);
         Some(size)
-    }
-
-    /// A packet that the pacer did not admit waits there.
-    #[cold]
-    fn hold(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        stream_index: usize,
-        packet: Arc<MediaPacket>,
-        rewrite: Rewrite,
-        payload_type: Option<u8>,
-    ) {
-        let size = packet.size();
-        let paced = Paced {
-            packet,
-            rewrite,
-            stream: stream_index as u32,
-            payload_type,
-        };
-        cx.count(Counter::Paced);
-        self.pacer.push(cx.now, size, paced, payload_type.is_none());
-        while self.pacer.is_overfull()
-            && let Some(next) = self.pacer.take(cx.now)
-        {
-            cx.count(Counter::PacerFull);
-            self.send_held(cx, formats, next, None);
-        }
-    }
-
-    fn send_held(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        held: Paced,
-        cluster: Option<ClusterId>,
-    ) -> Option<usize> {
-        let Paced {
-            packet,
-            rewrite,
-            stream,
-            payload_type,
-        } = held;
-        let stream = stream as usize;
-        let size = match payload_type {
-            Some(number) => {
-                self.send_video(cx, formats, stream, &packet, &rewrite, number, cluster)
-            }
-            None => self.send_rtx(cx, formats, stream, &packet, &rewrite, cluster),
-        };
-        cx.buffers.recycle(packet);
-        size
-    }
-
-    /// Sends what waits in the pacer and is due.
-    pub fn send_paced(&mut self, cx: &mut Context<'_>, formats: &FormatTable) {
-        while let Some(held) = self.pacer.poll(cx.now) {
-            self.send_held(cx, formats, held, None);
-        }
     }
 
     /// Forwards an audio packet on a stream, with redundancy added or taken apart as the receiver takes it.
@@ -513,7 +441,7 @@ impl Downlink {
 
     /// Sends a packet again on the stream's RTX SSRC; the size sent. A receiver without RTX gets nothing: a plain
     /// resend would encrypt other bytes under a used SRTP index (T29).
-    fn send_rtx(
+    pub(super) fn send_rtx(
         &mut self,
         cx: &mut Context<'_>,
         formats: &FormatTable,
@@ -543,132 +471,6 @@ impl Downlink {
         let size = self.send(cx, formats, packet, outgoing, Body::Whole)?;
         cx.count(Counter::RtxOut);
         Some(size)
-    }
-
-    /// Sends about `bytes` of probing traffic: what waits in the pacer, the newest media again, which repairs what may be lost, and then padding, all on the
-    /// RTX SSRC of a stream that has sent media, as libwebrtc does (media-plane spec §2.23). `caches` gives a source's packets.
-    /// False if there is no such stream.
-    pub fn probe<'a>(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        cluster: Option<ClusterId>,
-        bytes: usize,
-        caches: impl Fn(SourceKey) -> &'a [PacketCache],
-    ) -> bool {
-        let mut left = bytes;
-        if self.pacer.is_backlogged() {
-            // There is no room for padding. A probe takes what waits, as libwebrtc's does; what was not sent yet is not repeated.
-            if cluster.is_none() {
-                return true;
-            }
-            while left > 0
-                && let Some(held) = self.pacer.take(cx.now)
-            {
-                let size = self.send_held(cx, formats, held, cluster);
-                left = left.saturating_sub(size.unwrap_or(0));
-            }
-            if left == 0 {
-                return true;
-            }
-        }
-        let carrier = self
-            .video
-            .iter()
-            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some());
-        let Some((index, stream)) = carrier else {
-            return false;
-        };
-        let caches = caches(stream.source);
-        let mut repeats: [Option<(Arc<MediaPacket>, Rewrite)>; MOST_REPEATED] = Default::default();
-        let mut planned = 0;
-        let newest = stream.records.newest_first().filter_map(|sent| {
-            let cache = caches.get(usize::from(sent.encoding()))?;
-            let packet = Arc::clone(cache.get(cx.now, sent.index())?);
-            let rewrite = sent.rewrite(&packet.numbers());
-            Some((packet, rewrite))
-        });
-        // Padding keeps to its rate. A probe is the better for being longer than the burst that a shaper lets through.
-        let fits = |packet: &MediaPacket| cluster.is_some() || packet.size() <= bytes + PADDING;
-        let newest = newest.filter(|(packet, _)| fits(packet));
-        for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
-            if planned >= left {
-                break;
-            }
-            planned += packet.size();
-            *place = Some((packet, rewrite));
-        }
-        for (packet, rewrite) in repeats.into_iter().flatten() {
-            let size = self.send_rtx(cx, formats, index, &packet, &rewrite, cluster);
-            cx.buffers.recycle(packet);
-            match size {
-                Some(size) => {
-                    self.pacer.charge(cx.now, size);
-                    left = left.saturating_sub(size);
-                }
-                None => break,
-            }
-        }
-        while left > 0 {
-            let Some(size) = self.send_padding(cx, formats, index, cluster) else {
-                return false;
-            };
-            self.pacer.charge(cx.now, size);
-            left = left.saturating_sub(size);
-        }
-        true
-    }
-
-    /// One padding-only packet on a stream's RTX SSRC.
-    fn send_padding(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        stream_index: usize,
-        cluster: Option<ClusterId>,
-    ) -> Option<usize> {
-        let path = self.path?;
-        let srtp = self.srtp.as_mut()?;
-        let stream = self.video.get_mut(stream_index)?;
-        let (media_type, timestamp) = stream.newest?;
-        let payload_type = formats.rtx_for(media_type)?;
-        let rtx = stream.rtx.as_mut()?;
-        let slot = cx.egress.slot(PACKET_BUFFER)?;
-        let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
-        let mut count = 0;
-        let number;
-        if let Some(id) = formats
-            .extension(Extension::TransportCc)
-            .filter(|_| formats.transport_cc)
-        {
-            number = self
-                .estimator
-                .on_sent(cx.now, PADDING + 40, cluster)
-                .to_be_bytes();
-            elements[count] = (id, &number);
-            count += 1;
-        }
-        if let (Some(mid), Some(id)) = (&stream.mid, formats.extension(Extension::Mid)) {
-            elements[count] = (id, mid.as_bytes());
-            count += 1;
-        }
-        let (ssrc, sequence) = (rtx.ssrc(), rtx.next_sequence());
-        let header = HeaderBuilder {
-            marker: false,
-            payload_type,
-            sequence: sequence as u16,
-            timestamp,
-            ssrc,
-        };
-        let header_len = header.write(slot, &elements[..count])?;
-        let len = header_len + PADDING;
-        slot.get_mut(header_len..len)?.fill(0);
-        slot[len - 1] = PADDING as u8;
-        slot[0] |= 0x20;
-        let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
-        cx.egress.commit(path, sealed, &mut self.chain);
-        self.count_sent(cx, len);
-        Some(len)
     }
 
     /// Writes, seals and queues one packet; its size without the SRTP tag.
@@ -780,7 +582,7 @@ impl Downlink {
         Some(end)
     }
 
-    fn count_sent(&mut self, cx: &mut Context<'_>, len: usize) {
+    pub(super) fn count_sent(&mut self, cx: &mut Context<'_>, len: usize) {
         self.packets += 1;
         self.bytes += len as u64;
         self.rate.add(cx.now, len);

@@ -25,6 +25,7 @@ use crate::worker::egress::ChainHint;
 pub(crate) mod downlink;
 pub(crate) mod early;
 pub mod formats;
+mod pacing;
 pub(crate) mod red;
 pub(crate) mod uplink;
 
