@@ -16,6 +16,8 @@ pub struct BridgeConfig {
     pub transport: TransportConfig,
     /// Bandwidth estimation.
     pub estimator: EstimatorConfig,
+    /// How fast a receiver is sent what comes at once.
+    pub pacing: PacingConfig,
     /// Bandwidth allocation (allocation spec §2).
     pub allocation: AllocationConfig,
     /// Audio and speakers.
@@ -153,6 +155,24 @@ impl Default for EstimatorConfig {
             initial: Bitrate::kbps(2_500),
             min: Bitrate::kbps(30),
             max: Bitrate::kbps(20_000),
+        }
+    }
+}
+
+/// Pacing towards receivers whose estimate counts (`videobridge.cc.pacing`).
+#[derive(Clone, Copy, Debug)]
+pub struct PacingConfig {
+    /// Video leaves at this multiple of the estimate; zero: as it comes.
+    pub factor: f64,
+    /// What this rate sends in this time may leave at once (libwebrtc: `kDefaultBurstInterval`).
+    pub burst: Duration,
+}
+
+impl Default for PacingConfig {
+    fn default() -> Self {
+        PacingConfig {
+            factor: 2.5,
+            burst: Duration::from_millis(20),
         }
     }
 }

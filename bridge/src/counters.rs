@@ -92,6 +92,10 @@ counters! {
     RtxIn,
     /// RTX packets sent.
     RtxOut,
+    /// Packets of video that waited in a pacer.
+    Paced,
+    /// Packets that were sent before their time, as too many waited.
+    PacerFull,
     /// NACKs for packets that are no longer known.
     NackMiss,
     /// Retransmissions refused by the budget.

@@ -208,6 +208,12 @@ pub const MAX_EXTENSION_ELEMENTS: usize = 16;
 pub const MAX_RTCP_ELEMENTS: usize = 64;
 /// Sequence numbers kept for duplicate detection and gap closing per SSRC.
 pub const RECEIVE_HISTORY: usize = 1_024;
+/// Packets that wait in one receiver's pacer; with more, the oldest are sent at once.
+pub const PACED_PACKETS: usize = 1_024;
+/// Packets that wait in the pacers of one worker; with more, whoever adds one sends its oldest at once.
+pub const PACED_PACKETS_OF_WORKER: usize = 65_536;
+/// How long they wait: the pacing rate is raised so that all leave in time. libwebrtc: 2 s, where the encoder can be slowed down.
+pub const PACED_TIME: Duration = Duration::from_millis(500);
 /// Packets kept per encoding for retransmission.
 pub const CACHE_PACKETS: usize = 512;
 /// Records of sent packets per outgoing video stream.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::config::{
-    AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, RedPolicy,
-    TransportConfig,
+    AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, PacingConfig,
+    RedPolicy, TransportConfig,
 };
 use causeway_bridge::srtp::Profile;
 use causeway_colibri::rest::Token;
@@ -51,6 +51,7 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     ice(r, &mut bridge.ice);
     transport(r, &mut bridge.transport);
     estimator(r, &mut bridge.estimator);
+    pacing(r, &mut bridge.pacing);
     allocation(r, &mut bridge.allocation);
     audio(r, &mut bridge.audio);
     liveness(r, &mut bridge.liveness);
@@ -344,6 +345,20 @@ fn estimator(r: &mut Reader<'_>, estimator: &mut EstimatorConfig) {
     } else {
         estimator.initial = estimator.initial.clamp(estimator.min, estimator.max);
     }
+}
+
+/// Of Causeway only: the Java bridge does not pace.
+fn pacing(r: &mut Reader<'_>, pacing: &mut PacingConfig) {
+    r.set(
+        "videobridge.cc.pacing.factor",
+        &mut pacing.factor,
+        |value, key| match value.to_f64(key)? {
+            0.0 => Ok(0.0),
+            factor if (1.0..=100.0).contains(&factor) => Ok(factor),
+            _ => Err(value.error(key, "must be 0, or 1 to 100")),
+        },
+    );
+    r.set("videobridge.cc.pacing.burst", &mut pacing.burst, period);
 }
 
 fn allocation(r: &mut Reader<'_>, allocation: &mut AllocationConfig) {

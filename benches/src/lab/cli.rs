@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use causeway_bridge::config::PacingConfig;
 use clap::Parser;
 
 use super::measure;
@@ -20,6 +22,12 @@ struct Cli {
     /// Document whose table is replaced; pictures are put beside it
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
+    /// Multiple of the estimate at which video leaves; 0: as it comes
+    #[arg(long, value_name = "FACTOR")]
+    pacing: Option<f64>,
+    /// ms whose share of that rate may leave at once
+    #[arg(long, value_name = "MS")]
+    burst: Option<u64>,
     /// Folder for a table of every moment of each scenario
     #[arg(long, value_name = "FOLDER")]
     traces: Option<PathBuf>,
@@ -52,10 +60,13 @@ fn run(cli: &Cli) -> Result<(), String> {
     wanted.retain(|scenario| {
         cli.scenarios.is_empty() || cli.scenarios.iter().any(|name| name == scenario.name)
     });
+    let mut pacing = PacingConfig::default();
+    pacing.factor = cli.pacing.unwrap_or(pacing.factor);
+    pacing.burst = cli.burst.map_or(pacing.burst, Duration::from_millis);
     let mut results = Vec::new();
     for scenario in wanted {
         eprintln!("{}: {}", scenario.name, scenario.what);
-        let outcome = measure::run(&scenario, cli.seed);
+        let outcome = measure::run(&scenario, cli.seed, pacing);
         if let Some(folder) = &cli.traces {
             let file = folder.join(format!("{}.csv", scenario.name));
             std::fs::write(&file, document::trace(&outcome))

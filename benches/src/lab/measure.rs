@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use causeway_bridge::config::PacingConfig;
+
 use super::scenarios::{Change, Scenario};
 use super::world::{BEGIN, World};
 
@@ -53,14 +55,14 @@ pub struct Outcome {
 }
 
 /// Runs a scenario.
-pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
+pub fn run(scenario: &Scenario, seed: u64, pacing: PacingConfig) -> Outcome {
     let first = |changes: &Vec<Change>| changes[0].config;
     let downs: Vec<_> = scenario.downs.iter().map(first).collect();
     let rival = scenario.rival.map(|(from, to)| {
         let at = |seconds| BEGIN + Duration::from_secs(seconds);
         (0, (at(from), at(to)))
     });
-    let mut world = World::new(seed, &scenario.roles, &downs, rival);
+    let mut world = World::new(seed, &scenario.roles, &downs, rival, pacing);
     let watched = scenario.roles.iter().position(|role| role.down == 0);
     let watched = watched.unwrap_or(0);
     let mut next = vec![0; scenario.downs.len()];

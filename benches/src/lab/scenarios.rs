@@ -303,6 +303,25 @@ pub fn all() -> Vec<Scenario> {
         ),
     ];
     scenarios.push(Scenario {
+        bounds: Bounds {
+            utilisation: 0.65,
+            queue: 60.0,
+            ..STABLE
+        },
+        ..one(
+            "shaped-500k",
+            "500 kbit/s by a shaper with a burst of 10 KB, buffer 300 ms",
+            60,
+            vec![change(
+                0.0,
+                LinkConfig {
+                    burst_bytes: 10_000,
+                    ..path(500, 300, 25)
+                },
+            )],
+        )
+    });
+    scenarios.push(Scenario {
         rival: Some((20, 60)),
         bounds: Bounds {
             queue: 320.0,
@@ -373,6 +392,8 @@ pub fn all() -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
+    use causeway_bridge::config::PacingConfig;
+
     use super::*;
     use crate::lab::measure;
 
@@ -380,7 +401,7 @@ mod tests {
     fn receivers_get_what_is_promised() {
         for scenario in all() {
             for seed in 1..=2 {
-                let outcome = measure::run(&scenario, seed);
+                let outcome = measure::run(&scenario, seed, PacingConfig::default());
                 let broken = scenario.bounds.broken_by(&outcome);
                 assert!(
                     broken.is_empty(),

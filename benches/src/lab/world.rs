@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_bridge::channel::{ReceiverVideoConstraints, VideoConstraints};
-use causeway_bridge::config::BridgeConfig;
+use causeway_bridge::config::{BridgeConfig, PacingConfig};
 use causeway_bridge::ids::{
     ConferenceKey, EndpointId, EndpointKey, Path, SocketId, SourceKey, SourceName, WorkerId,
 };
@@ -123,11 +123,13 @@ impl World {
         roles: &[Role],
         downs: &[LinkConfig],
         rival: Option<(usize, (Time, Time))>,
+        pacing: PacingConfig,
     ) -> World {
         let mut random = Random::from_seed(seed);
         let bridge = SocketAddr::from(BRIDGE);
         let config = Arc::new(BridgeConfig {
             seed: Some(seed),
+            pacing,
             ..BridgeConfig::default()
         });
         let worker = Worker::new(

@@ -337,6 +337,12 @@ impl SendSideEstimator {
         })
     }
 
+    /// The rate for [`super::Pacer`]: `factor` times the estimate, or what is allocated where that is more (libwebrtc:
+    /// `GoogCcNetworkController::GetPacingRates`).
+    pub fn pacing_rate(&self, factor: f64) -> Bitrate {
+        Bitrate::bps((self.target.max(self.allocated) * factor) as u64)
+    }
+
     /// The rate of what is sent by allocation, and of what would be sent without a limit. As long as the
     /// second is above the estimate, padding and probes look for more. `held` tells that the first is about to rise: padding takes
     /// the place of what is to come, so that the estimate is not out of date when it comes.

@@ -1,6 +1,6 @@
 //! Congestion control towards one receiver.
 //!
-//! [`SendSideEstimator`] is Google congestion control as libwebrtc has it today, without a pacer:
+//! [`SendSideEstimator`] is Google congestion control as libwebrtc has it today:
 //! feedback about sent packets (`history`) goes through a delay detector (`delay`) that steers an
 //! increase/decrease rate control (`rate_control`); measured loss bounds the result (`loss`); probe
 //! clusters (`probe`) find out quickly about more. Constants are those of the media-plane spec
@@ -9,7 +9,8 @@
 //! Data flow: the worker calls [`SendSideEstimator::on_sent`] for each packet in the moment that it is
 //! sent, hands in feedback, and reads [`SendSideEstimator::estimate`]. [`SendSideEstimator::poll_probe`]
 //! and [`SendSideEstimator::poll_padding`] tell how many bytes of RTX or padding to send. What to send
-//! instead is the allocator's matter, which tells its wishes by [`SendSideEstimator::set_demand`].
+//! instead is the allocator's matter, which tells its wishes by [`SendSideEstimator::set_demand`]. [`Pacer`] spreads bursts of video at
+//! [`SendSideEstimator::pacing_rate`].
 
 mod acked;
 mod app_limited;
@@ -17,6 +18,7 @@ mod delay;
 mod estimator;
 mod history;
 mod loss;
+mod pacer;
 mod path_loss;
 mod probe;
 mod rate_control;
@@ -25,4 +27,5 @@ mod reported_loss;
 mod scenarios;
 
 pub use estimator::{Mechanism, SendSideEstimator};
+pub use pacer::Pacer;
 pub use probe::{ClusterId, ProbeBurst};

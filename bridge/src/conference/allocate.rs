@@ -7,7 +7,7 @@ use super::Shard;
 use super::source::{Source, Subscriber};
 use crate::allocation::{SourceView, allocate, usable_bandwidth};
 use crate::channel::{ReceiverVideoConstraints, SourceMapping};
-use crate::config::AllocationConfig;
+use crate::config::{AllocationConfig, BridgeConfig};
 use crate::endpoint::Endpoint;
 use crate::endpoint::downlink::{Mid, VideoStream};
 use crate::ids::{SourceKey, SourceName};
@@ -215,6 +215,7 @@ impl Shard {
             .downlink
             .estimator
             .set_demand(cx.now, target_rate, ideal_rate, held);
+        endpoint.set_pace(cx.now, &self.config);
         let key = endpoint.key;
         // There may be something to probe for.
         self.touch(index);
@@ -406,6 +407,23 @@ impl Endpoint {
                 self.receiver.damper.bandwidth(now, bandwidth) - audio
             }
         })
+    }
+
+    /// Video is paced where the estimate counts.
+    pub(crate) fn set_pace(&mut self, now: Time, config: &BridgeConfig) {
+        let (pacing, settings) = (config.pacing, &self.receiver.settings);
+        let estimator = &self.downlink.estimator;
+        let counts = pacing.factor > 0.0
+            && settings.assumed_bandwidth().is_none()
+            && usable_bandwidth(
+                &config.allocation,
+                settings,
+                estimator.estimate(),
+                self.formats.rtx,
+            )
+            .is_some();
+        let rate = counts.then(|| estimator.pacing_rate(pacing.factor));
+        self.downlink.pacer.set_rate(now, rate, pacing.burst);
     }
 
     /// A source is gone: its slot is free for another (no message is owed).

@@ -224,8 +224,8 @@ impl Shard {
                 needs_keyframe = outcome.needs_keyframe;
                 sent |= u64::from(outcome.sent) << bit;
             }
-            if downlink.estimator.has_started() != started {
-                // The first probe is due.
+            if downlink.estimator.has_started() != started || downlink.pacer.is_backlogged() {
+                // The first probe is due, or something waits to be sent.
                 self.touched.push(subscriber.endpoint);
             }
             if needs_keyframe {

@@ -173,9 +173,10 @@ impl Shard {
 
     /// Removes an endpoint and everything that points at it.
     pub fn remove_endpoint(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(endpoint) = self.endpoints.try_remove(index) else {
+        let Some(mut endpoint) = self.endpoints.try_remove(index) else {
             return;
         };
+        endpoint.downlink.forget_paced(cx);
         let (uplink, downlink) = (&endpoint.uplink, &endpoint.downlink);
         let video_millis = uplink.video_time().as_millis();
         for (counter, total) in [
@@ -322,6 +323,14 @@ impl Shard {
         if self.touched.last() != Some(&index) {
             self.touched.push(index);
         }
+    }
+
+    /// Packets that wait in the pacers of its receivers.
+    pub fn paced(&self) -> usize {
+        let endpoints = self.endpoints.iter();
+        endpoints
+            .map(|(_, endpoint)| endpoint.downlink.pacer.len())
+            .sum()
     }
 
     fn all_need_allocation(&mut self) {

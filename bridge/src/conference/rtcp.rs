@@ -233,6 +233,7 @@ impl Shard {
         };
         if now >= endpoint.schedule.report {
             endpoint.schedule.report = now + REPORT_INTERVAL;
+            endpoint.downlink.pacer.rest(now);
             self.send_receiver_report(cx, index);
             let endpoint = &mut self.endpoints[index];
             if now >= endpoint.schedule.sender_report {
@@ -249,8 +250,15 @@ impl Shard {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        if endpoint.downlink.poll_timeout().is_some_and(|at| at <= now) {
-            endpoint.downlink.estimator.handle_timeout(now);
+        let Endpoint {
+            downlink, formats, ..
+        } = endpoint;
+        if downlink.pacer.poll_timeout().is_some_and(|at| at <= now) {
+            downlink.send_paced(cx, formats);
+        }
+        let estimator = &mut downlink.estimator;
+        if estimator.poll_timeout().is_some_and(|at| at <= now) {
+            estimator.handle_timeout(now);
             self.after_estimate(cx, index);
         }
         let Some(endpoint) = self.endpoints.get_mut(index) else {
@@ -328,6 +336,7 @@ impl Shard {
             endpoint.receiver.pending = true;
             self.allocate = true;
         }
+        endpoint.set_pace(now, &self.config);
         self.send_probes(cx, index, now);
     }
 

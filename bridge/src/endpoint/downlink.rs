@@ -5,8 +5,9 @@
 //! nothing.
 
 use super::formats::FormatTable;
+use super::pacing::Paced;
 use super::red::{self, AudioHistory, Treatment};
-use crate::cc::{ClusterId, SendSideEstimator};
+use crate::cc::{ClusterId, Pacer, SendSideEstimator};
 use crate::config::RedConfig;
 use crate::counters::Counter;
 use crate::ids::{Path, SourceKey};
@@ -59,11 +60,6 @@ impl Mid {
     }
 }
 
-/// Bytes of a packet of padding.
-const PADDING: usize = 255;
-/// Packets that one probe repeats at most; the rest of a longer one is padding.
-const MOST_REPEATED: usize = 32;
-
 /// Counts for sender reports.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct SentCounts {
@@ -87,7 +83,7 @@ pub(crate) struct VideoStream {
     pub records: SentRecords,
     pub sent: SentCounts,
     /// Payload type and timestamp of the newest packet: padding continues them.
-    newest: Option<(u8, u32)>,
+    pub(super) newest: Option<(u8, u32)>,
 }
 
 impl VideoStream {
@@ -132,6 +128,7 @@ pub(crate) struct Downlink {
     /// Where datagrams go; `None` while there is no consent.
     pub path: Option<Path>,
     pub estimator: SendSideEstimator,
+    pub pacer: Pacer<Paced>,
     pub chain: ChainHint,
     pub video: slab::Slab<VideoStream>,
     pub audio: slab::Slab<AudioStream>,
@@ -173,7 +170,7 @@ struct Outgoing {
 /// What became of a video packet.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Forwarded {
-    /// It was sent, and the receiver may ask for it again.
+    /// It was sent or will be, and the receiver may ask for it again.
     pub sent: bool,
     /// The stream needs a keyframe of its source.
     pub needs_keyframe: bool,
@@ -244,7 +241,7 @@ impl Downlink {
         cx: &mut Context<'_>,
         formats: &FormatTable,
         stream_index: usize,
-        packet: &MediaPacket,
+        packet: &Arc<MediaPacket>,
     ) -> Forwarded {
         let Some(stream) = self.video.get_mut(stream_index) else {
             return Forwarded::default();
@@ -267,6 +264,49 @@ impl Downlink {
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
             return Forwarded::default();
         };
+        stream
+            .records
+            .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
+        stream.newest = Some((payload_type, rewrite.timestamp));
+        if self.pacer.admit(cx.now, packet.size()) {
+            self.send_video(
+                cx,
+                formats,
+                stream_index,
+                packet,
+                &rewrite,
+                payload_type,
+                None,
+            );
+        } else {
+            self.hold(
+                cx,
+                formats,
+                stream_index,
+                Arc::clone(packet),
+                rewrite,
+                Some(payload_type),
+            );
+        }
+        Forwarded {
+            sent: true,
+            needs_keyframe,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    #[inline]
+    pub(super) fn send_video(
+        &mut self,
+        cx: &mut Context<'_>,
+        formats: &FormatTable,
+        stream_index: usize,
+        packet: &MediaPacket,
+        rewrite: &Rewrite,
+        payload_type: u8,
+        cluster: Option<ClusterId>,
+    ) -> Option<usize> {
+        let stream = self.video.get(stream_index)?;
         let outgoing = Outgoing {
             ssrc: stream.ssrc,
             sequence: rewrite.sequence,
@@ -279,22 +319,14 @@ impl Downlink {
             tl0picidx: rewrite.tl0picidx,
             dependency: rewrite.dependency,
             video: true,
-            cluster: None,
+            cluster,
         };
-        stream
-            .records
-            .record(packet.encoding, packet.index, &packet.numbers(), &rewrite);
-        stream.newest = Some((payload_type, rewrite.timestamp));
-        if let Some(size) = self.send(cx, formats, packet, outgoing, Body::Whole) {
-            let sent = &mut self.video[stream_index].sent;
-            sent.packets = sent.packets.wrapping_add(1);
-            sent.octets = sent.octets.wrapping_add(size as u32);
-            self.retransmissions.on_media(size);
-        }
-        Forwarded {
-            sent: true,
-            needs_keyframe,
-        }
+        let size = self.send(cx, formats, packet, outgoing, Body::Whole)?;
+        let sent = &mut self.video[stream_index].sent;
+        sent.packets = sent.packets.wrapping_add(1);
+        sent.octets = sent.octets.wrapping_add(size as u32);
+        self.retransmissions.on_media(size);
+        Some(size)
     }
 
     /// Forwards an audio packet on a stream, with redundancy added or taken apart as the receiver takes it.
@@ -436,6 +468,12 @@ impl Downlink {
             cx.count(Counter::NackBudget);
             return;
         }
+        let stream = &mut self.video[stream_index];
+        if !self.pacer.admit(cx.now, packet.size()) {
+            stream.records.resent(cx.now, &sent);
+            self.hold(cx, formats, stream_index, packet, rewrite, None);
+            return;
+        }
         if self
             .send_rtx(cx, formats, stream_index, &packet, &rewrite, None)
             .is_some()
@@ -448,7 +486,7 @@ impl Downlink {
 
     /// Sends a packet again on the stream's RTX SSRC; the size sent. A receiver without RTX gets nothing: a plain
     /// resend would encrypt other bytes under a used SRTP index (T29).
-    fn send_rtx(
+    pub(super) fn send_rtx(
         &mut self,
         cx: &mut Context<'_>,
         formats: &FormatTable,
@@ -478,113 +516,6 @@ impl Downlink {
         let size = self.send(cx, formats, packet, outgoing, Body::Whole)?;
         cx.count(Counter::RtxOut);
         Some(size)
-    }
-
-    /// Sends about `bytes` of probing traffic: the newest media again, which repairs what may be lost, and then padding, all on the
-    /// RTX SSRC of a stream that has sent media, as libwebrtc does (media-plane spec §2.23). `caches` gives a source's packets.
-    /// False if there is no such stream.
-    pub fn probe<'a>(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        cluster: Option<ClusterId>,
-        bytes: usize,
-        caches: impl Fn(SourceKey) -> &'a [PacketCache],
-    ) -> bool {
-        let carrier = self
-            .video
-            .iter()
-            .find(|(_, stream)| stream.rtx.is_some() && stream.newest.is_some());
-        let Some((index, stream)) = carrier else {
-            return false;
-        };
-        let caches = caches(stream.source);
-        let mut repeats: [Option<(Arc<MediaPacket>, Rewrite)>; MOST_REPEATED] = Default::default();
-        let mut planned = 0;
-        let newest = stream.records.newest_first().filter_map(|sent| {
-            let cache = caches.get(usize::from(sent.encoding()))?;
-            let packet = Arc::clone(cache.get(cx.now, sent.index())?);
-            let rewrite = sent.rewrite(&packet.numbers());
-            Some((packet, rewrite))
-        });
-        // Padding keeps to its rate. A probe is the better for being longer than the burst that a shaper lets through.
-        let fits = |packet: &MediaPacket| cluster.is_some() || packet.size() <= bytes + PADDING;
-        let newest = newest.filter(|(packet, _)| fits(packet));
-        for (place, (packet, rewrite)) in repeats.iter_mut().zip(newest) {
-            if planned >= bytes {
-                break;
-            }
-            planned += packet.size();
-            *place = Some((packet, rewrite));
-        }
-        let mut left = bytes;
-        for (packet, rewrite) in repeats.into_iter().flatten() {
-            let size = self.send_rtx(cx, formats, index, &packet, &rewrite, cluster);
-            cx.buffers.recycle(packet);
-            match size {
-                Some(size) => left = left.saturating_sub(size),
-                None => break,
-            }
-        }
-        while left > 0 {
-            let Some(size) = self.send_padding(cx, formats, index, cluster) else {
-                return false;
-            };
-            left = left.saturating_sub(size);
-        }
-        true
-    }
-
-    /// One padding-only packet on a stream's RTX SSRC.
-    fn send_padding(
-        &mut self,
-        cx: &mut Context<'_>,
-        formats: &FormatTable,
-        stream_index: usize,
-        cluster: Option<ClusterId>,
-    ) -> Option<usize> {
-        let path = self.path?;
-        let srtp = self.srtp.as_mut()?;
-        let stream = self.video.get_mut(stream_index)?;
-        let (media_type, timestamp) = stream.newest?;
-        let payload_type = formats.rtx_for(media_type)?;
-        let rtx = stream.rtx.as_mut()?;
-        let slot = cx.egress.slot(PACKET_BUFFER)?;
-        let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
-        let mut count = 0;
-        let number;
-        if let Some(id) = formats
-            .extension(Extension::TransportCc)
-            .filter(|_| formats.transport_cc)
-        {
-            number = self
-                .estimator
-                .on_sent(cx.now, PADDING + 40, cluster)
-                .to_be_bytes();
-            elements[count] = (id, &number);
-            count += 1;
-        }
-        if let (Some(mid), Some(id)) = (&stream.mid, formats.extension(Extension::Mid)) {
-            elements[count] = (id, mid.as_bytes());
-            count += 1;
-        }
-        let (ssrc, sequence) = (rtx.ssrc(), rtx.next_sequence());
-        let header = HeaderBuilder {
-            marker: false,
-            payload_type,
-            sequence: sequence as u16,
-            timestamp,
-            ssrc,
-        };
-        let header_len = header.write(slot, &elements[..count])?;
-        let len = header_len + PADDING;
-        slot.get_mut(header_len..len)?.fill(0);
-        slot[len - 1] = PADDING as u8;
-        slot[0] |= 0x20;
-        let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
-        cx.egress.commit(path, sealed, &mut self.chain);
-        self.count_sent(cx, len);
-        Some(len)
     }
 
     /// Writes, seals and queues one packet; its size without the SRTP tag.
@@ -700,7 +631,7 @@ impl Downlink {
         Some(end)
     }
 
-    fn count_sent(&mut self, cx: &mut Context<'_>, len: usize) {
+    pub(super) fn count_sent(&mut self, cx: &mut Context<'_>, len: usize) {
         self.packets += 1;
         self.bytes += len as u64;
         self.rate.add(cx.now, len);
@@ -828,8 +759,9 @@ impl Downlink {
         self.rate.rate(now)
     }
 
-    /// When the estimator wants to run.
+    /// When the estimator wants to run or the pacer to send.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.estimator.poll_timeout()
+        let times = [self.estimator.poll_timeout(), self.pacer.poll_timeout()];
+        times.into_iter().flatten().min()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::allocation::{Allocation, Damper, EstimateTrigger, ReceiverSettings};
-use crate::cc::{Mechanism, SendSideEstimator};
+use crate::cc::{Mechanism, Pacer, SendSideEstimator};
 use crate::channel::AudioSubscription;
 use crate::config::BridgeConfig;
 use crate::ids::{EndpointKey, Path, SourceKey, SourceName};
@@ -25,6 +25,7 @@ use crate::worker::egress::ChainHint;
 pub(crate) mod downlink;
 pub(crate) mod early;
 pub mod formats;
+mod pacing;
 pub(crate) mod red;
 pub(crate) mod uplink;
 
@@ -142,6 +143,7 @@ impl Endpoint {
                 srtp: None,
                 path: None,
                 estimator: SendSideEstimator::new(config.estimator, Mechanism::TransportCc),
+                pacer: Pacer::default(),
                 chain: ChainHint::default(),
                 video: slab::Slab::new(),
                 audio: slab::Slab::new(),

@@ -12,6 +12,8 @@ use crate::units::Bitrate;
 pub struct LinkConfig {
     /// Rate of the bottleneck; `None` = no bottleneck.
     pub rate: Option<Bitrate>,
+    /// Bytes that may pass at once after a pause, like the bucket of a shaper (`tbf`); zero = a wire.
+    pub burst_bytes: usize,
     /// Bytes that wait in front of the bottleneck; packets beyond are dropped.
     pub queue_bytes: usize,
     /// Propagation delay.
@@ -33,6 +35,7 @@ impl Default for LinkConfig {
     fn default() -> Self {
         LinkConfig {
             rate: None,
+            burst_bytes: 0,
             queue_bytes: 64 * 1024,
             delay: Duration::from_millis(20),
             jitter: Duration::ZERO,
@@ -56,7 +59,7 @@ pub struct Link<T> {
     random: Random,
     queue: VecDeque<Queued<T>>,
     queued_bytes: usize,
-    /// Until when the packets that left the queue keep the bottleneck busy.
+    /// Until when the packets that left the queue keep the bottleneck busy, had it no burst.
     busy_until: Time,
     /// Bits of the packet at the head that are already through, times 10⁶, from an earlier rate.
     progress: u128,
@@ -144,11 +147,20 @@ impl<T: Clone> Link<T> {
         self.queue_delay
     }
 
+    /// When the bottleneck began with the packet at the head: before it came, where a burst was saved up.
+    fn start(&self, head: &Queued<T>) -> Time {
+        let rate = self.config.rate.unwrap_or_default().as_bps();
+        let saved = (self.config.burst_bytes as u64 * 8_000_000)
+            .checked_div(rate)
+            .map_or(Duration::ZERO, Duration::from_micros);
+        self.busy_until.max(head.sent - saved)
+    }
+
     /// When the packet at the head is through; `None` = never (rate zero).
     fn departure(&self, head: &Queued<T>) -> Option<Time> {
-        let start = self.busy_until.max(head.sent);
+        let start = self.start(head);
         let Some(rate) = self.config.rate else {
-            return Some(start);
+            return Some(self.busy_until.max(head.sent));
         };
         let bits = (head.size as u128 * 8_000_000).saturating_sub(self.progress);
         let rate = u128::from(rate.as_bps());
@@ -159,10 +171,12 @@ impl<T: Clone> Link<T> {
     /// Moves packets through the bottleneck up to `now`.
     fn serve(&mut self, now: Time) {
         while let Some(head) = self.queue.front() {
-            let start = self.busy_until.max(head.sent);
+            let start = self.start(head);
             match self.departure(head) {
                 Some(at) if at <= now => {
                     self.busy_until = at;
+                    // What was saved up lets it pass at once.
+                    let at = at.max(head.sent);
                     self.progress = 0;
                     if let Some(packet) = self.queue.pop_front() {
                         self.queued_bytes -= packet.size;
@@ -239,6 +253,25 @@ mod tests {
         assert_eq!(link.dropped(), 2);
         link.send(ms(100), 1_000, 9);
         assert_eq!(drain(&mut link), [(130, 9)]);
+    }
+
+    #[test]
+    fn what_a_shaper_saved_up_passes_at_once_and_the_rest_at_its_rate() {
+        let config = LinkConfig {
+            rate: Some(Bitrate::kbps(800)), // 100 bytes per ms
+            burst_bytes: 2_000,
+            queue_bytes: 10_000,
+            delay: Duration::ZERO,
+            ..LinkConfig::default()
+        };
+        let mut link = Link::new(1, config);
+        (0..4).for_each(|number| link.send(ms(1_000), 1_000, number));
+        let all = [(1_000, 0), (1_000, 1), (1_010, 2), (1_020, 3)];
+        assert_eq!(drain(&mut link), all);
+        // Half of it is saved up again.
+        (0..2).for_each(|number| link.send(ms(1_030), 1_000, number));
+        assert_eq!(drain(&mut link), [(1_030, 0), (1_040, 1)]);
+        assert_eq!(link.dropped(), 0);
     }
 
     #[test]

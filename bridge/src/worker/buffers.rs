@@ -13,6 +13,8 @@ use super::packet::MediaPacket;
 pub struct PacketPool {
     free: Vec<Arc<MediaPacket>>,
     created: u64,
+    /// References that pacers hold, over all receivers of the worker.
+    pub(crate) paced: usize,
 }
 
 /// Buffers kept free at most; more are given back to the allocator.

@@ -550,6 +550,8 @@ impl Worker {
         };
         self.shards.try_remove(index);
         self.by_endpoint.retain(|_, at| at.shard != index);
+        // Counted anew, as a panic may have been in the midst of it.
+        self.buffers.paced = self.shards.iter().map(|(_, shard)| shard.paced()).sum();
     }
 
     fn with_conference(
