@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_bridge::config::IceConfig;
+use causeway_bridge::cc::{Mechanism, SendSideEstimator};
+use causeway_bridge::config::{EstimatorConfig, IceConfig};
 use causeway_bridge::ids::{Path, SocketId, WorkerId};
 use causeway_bridge::messages::RemoteIce;
 use causeway_bridge::random::Random;
@@ -14,9 +15,11 @@ use causeway_bridge::transport::ice::{Credentials, IceEvent, IceTransport};
 use causeway_bridge::transport::secure::{
     Association, AssociationConfig, AssociationEvent, Certificate, Fingerprint, SctpRole, Setup,
 };
+use causeway_bridge::units::Bitrate;
 use causeway_bridge::wire::demux::{Class, classify};
 use causeway_bridge::wire::rtcp::{self, Compound, Element};
 use causeway_bridge::wire::stun::{self, StunMessage};
+use causeway_bridge::wire::twcc;
 use causeway_bridge::worker::egress::{ChainHint, Egress};
 
 use super::clock::Clock;
@@ -34,6 +37,12 @@ const FEEDBACK: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(20);
 /// How often a client says hello to a floor until it answers.
 const HELLO_AGAIN: Duration = Duration::from_millis(100);
+/// What an encoder begins with, as in browsers.
+const FIRST_BUDGET: Bitrate = Bitrate::kbps(300);
+/// What audio takes of an uplink, with all headers, bits per second.
+const AUDIO_RATE: f64 = 60_000.0;
+/// The part of a packet of video that its encoder made.
+const MADE: f64 = 0.92;
 /// How often reports are sent.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -245,6 +254,75 @@ impl Client {
         }
     }
 
+    /// From now on what is sent follows the other side's transport-wide feedback. It needs keys.
+    pub fn adapt(&mut self) {
+        let config = EstimatorConfig {
+            initial: FIRST_BUDGET,
+            ..EstimatorConfig::default()
+        };
+        if let Some(outlet) = &mut self.outlet {
+            let estimator = SendSideEstimator::new(config, Mechanism::TransportCc);
+            outlet.estimator = Some(Box::new(estimator));
+        }
+        self.follow(Time::ZERO);
+    }
+
+    /// What the uplink carries, if that is followed.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        self.outlet.as_ref()?.estimator.as_ref()?.estimate()
+    }
+
+    /// Keeps encoders to what the uplink carries.
+    fn follow(&mut self, now: Time) {
+        let videos = &mut self.sources.videos;
+        let estimator = self.outlet.as_mut().and_then(|it| it.estimator.as_mut());
+        let Some(estimator) = estimator else { return };
+        let estimate = estimator.estimate().map_or(0.0, |it| it.as_bps() as f64);
+        let budget = (estimate - AUDIO_RATE) * MADE / videos.len().max(1) as f64;
+        let (mut sent, mut wanted) = (AUDIO_RATE, AUDIO_RATE);
+        for video in videos {
+            video.set_budget(budget);
+            let rates = video.rates();
+            sent += rates.0 / MADE;
+            wanted += rates.1 / MADE;
+        }
+        let rate = |bps: f64| Bitrate::bps(bps as u64);
+        estimator.set_demand(now, rate(sent), rate(wanted), false);
+    }
+
+    /// Finds out whether the uplink carries more.
+    fn probe(&mut self, context: &mut Context<'_>, path: Path) {
+        let now = context.now;
+        let Some(outlet) = &mut self.outlet else {
+            return;
+        };
+        let Some(video) = self.sources.videos.first_mut() else {
+            return;
+        };
+        loop {
+            let Some(estimator) = &mut outlet.estimator else {
+                return;
+            };
+            if estimator.poll_timeout().is_none_or(|at| at > now) {
+                return;
+            }
+            estimator.handle_timeout(now);
+            let burst = estimator.poll_probe(now);
+            let bytes = match burst {
+                Some(burst) => Some(burst.bytes),
+                None => estimator.poll_padding(now),
+            };
+            let Some(bytes) = bytes else { return };
+            outlet.cluster = burst.map(|burst| burst.cluster);
+            let before = outlet.packets;
+            video.probe(now, (context.egress, path), outlet, bytes);
+            outlet.cluster = None;
+            if outlet.packets == before {
+                return;
+            }
+        }
+    }
+
     /// Whether media can flow.
     pub fn is_connected(&self) -> bool {
         self.outlet.is_some()
@@ -291,7 +369,12 @@ impl Client {
         if self.receiver.is_busy() {
             own = own.min(self.next_tick);
         }
-        transport.min(media).min(own)
+        let outlet = self.outlet.as_ref();
+        let probe = outlet.and_then(|it| it.estimator.as_ref()?.poll_timeout());
+        transport
+            .min(media)
+            .min(own)
+            .min(probe.unwrap_or(Time::FAR))
     }
 
     /// Does what is due.
@@ -337,6 +420,7 @@ impl Client {
         for lag in lags.into_iter().flatten() {
             context.stats.send_lag.record(lag);
         }
+        self.probe(context, path);
         if self.next_tick <= now {
             self.next_tick = now + TICK;
             self.repair(context, path);
@@ -505,6 +589,7 @@ impl Client {
         let Some(outlet) = &mut self.outlet else {
             return;
         };
+        let mut followed = false;
         for element in rtcp::elements(&self.scratch[..len]).map_while(Result::ok) {
             let videos = &mut self.sources.videos;
             match element {
@@ -527,11 +612,22 @@ impl Client {
                         }
                     }
                 }
+                Element::TransportFeedback { body, .. } => {
+                    if let Some(estimator) = &mut outlet.estimator
+                        && let Ok(feedback) = twcc::Feedback::parse(body)
+                    {
+                        estimator.on_feedback(now, &feedback);
+                        followed = true;
+                    }
+                }
                 Element::SenderReport { ssrc, ntp, .. } => {
                     self.receiver.note_sender_report(now, ssrc, ntp);
                 }
                 _ => {}
             }
+        }
+        if followed {
+            self.follow(now);
         }
         let after = self.sent();
         context.stats.sent_packets += after.0 - before.0;

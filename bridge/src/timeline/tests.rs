@@ -172,11 +172,9 @@ fn loss_repairs_and_leaps_of_the_rate_get_a_sample_at_once() {
 #[test]
 fn too_many_samples_become_coarser_and_lose_nothing() {
     let mut timeline = Timeline::default();
-    let mut nacks = 0;
     for second in 0..=100 {
-        nacks += 1;
         let lossy = Totals {
-            nacks_in: nacks,
+            nacks_in: second + 1,
             ..totals(second)
         };
         timeline.sample(&CONFIG, at(second), lossy);
