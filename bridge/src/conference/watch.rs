@@ -52,6 +52,15 @@ fn cause(now: Time, ready: bool, stream: &VideoStream, source: &Source) -> Stall
     }
 }
 
+/// Whether nothing of the encoding comes any more, and something of others.
+fn is_given_up(now: Time, source: &Source, target: LayerIndex) -> bool {
+    let Some(encoding) = target.encoding() else {
+        return false;
+    };
+    let rate = source.rates.rate(now, encoding, u8::MAX);
+    rate == Bitrate::ZERO && source.rates.total(now) > Bitrate::ZERO
+}
+
 /// Notes what changed from one allocation to the next.
 pub(super) fn note_allocation<'a>(
     notebook: &mut Notebook,
@@ -93,7 +102,8 @@ pub(super) fn note_allocation<'a>(
 }
 
 impl Shard {
-    /// Twice a second: which layers are sent, and what stands still.
+    /// Twice a second: which layers are sent, and what stands still. Where that is because the sender gave the encoding up, as browsers
+    /// do when their uplink gets narrow, another one is chosen at once, and not when allocation is due anyway.
     pub(super) fn watch(&mut self, now: Time, index: usize) {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
@@ -102,6 +112,7 @@ impl Shard {
         let notebook = &mut endpoint.notebook;
         let downlink = &mut endpoint.downlink;
         let ready = downlink.is_ready();
+        let mut given_up = false;
         for (_, stream) in &mut downlink.video {
             let source = by_source.get(&stream.source);
             let Some(source) = source.and_then(|index| sources.get(*index)) else {
@@ -129,6 +140,7 @@ impl Shard {
                 }
                 continue;
             }
+            given_up |= ready && is_given_up(now, source, stream.projection.target());
             let since = *stream.watch.quiet_since.get_or_insert(now);
             let patience = if source.video_type.is_desktop() {
                 SCREEN_STILL
@@ -142,6 +154,10 @@ impl Shard {
             if stream.watch.stalled.replace(cause) != Some(cause) {
                 notebook.note(now, What::Stalled(source.name.clone(), cause));
             }
+        }
+        if given_up {
+            endpoint.receiver.pending = true;
+            self.allocate = true;
         }
     }
 

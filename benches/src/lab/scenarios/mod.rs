@@ -217,9 +217,8 @@ mod tests {
     use super::*;
     use crate::lab::measure;
 
-    #[test]
-    fn receivers_get_what_is_promised() {
-        for scenario in all() {
+    fn is_kept(part: Part) {
+        for scenario in all().into_iter().filter(|scenario| scenario.part == part) {
             for seed in 1..=2 {
                 let outcome = measure::run(&scenario, seed);
                 let broken = scenario.bounds.broken_by(&outcome);
@@ -230,5 +229,32 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn receivers_get_what_is_promised() {
+        is_kept(Part::Downlinks);
+    }
+
+    #[test]
+    fn flows_share_what_there_is_as_rfc_8867_wants_it_tried() {
+        is_kept(Part::Rfc8867);
+    }
+
+    #[test]
+    fn other_codecs_adapt_as_well() {
+        is_kept(Part::Codecs);
+    }
+
+    #[test]
+    fn senders_follow_the_feedback_of_the_bridge() {
+        is_kept(Part::Uplinks);
+    }
+
+    #[test]
+    fn scenarios_have_names_of_their_own() {
+        let all = all();
+        let names: std::collections::BTreeSet<_> = all.iter().map(|it| it.name).collect();
+        assert_eq!(names.len(), all.len());
     }
 }

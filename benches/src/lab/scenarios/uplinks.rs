@@ -55,18 +55,21 @@ pub fn all() -> Vec<Scenario> {
             90,
             vec![change(0.0, path(1_000, 2_000, 25))],
         ),
-        up(
-            "up-loss-5",
-            "uplink of 3 Mbit/s, 5 % random loss",
-            60,
-            vec![change(
-                0.0,
-                LinkConfig {
-                    loss: 0.05,
-                    ..path(3_000, 300, 25)
-                },
-            )],
-        ),
+        {
+            let lossy = LinkConfig {
+                loss: 0.05,
+                ..path(3_000, 300, 25)
+            };
+            let mut scenario = up(
+                "up-loss-5",
+                "uplink of 3 Mbit/s, 5 % random loss",
+                60,
+                vec![change(0.0, lossy)],
+            );
+            // Audio is not sent again.
+            scenario.bounds.audio_lost = 0.08;
+            scenario
+        },
         Scenario {
             lifted_at: 60.0,
             bounds: Bounds {
@@ -89,7 +92,7 @@ pub fn all() -> Vec<Scenario> {
             )
         },
         up(
-            "up-wifi",
+            "up-rtt-200",
             "uplink of 3 Mbit/s, jitter 15 ms, round trip 200 ms",
             60,
             vec![change(

@@ -200,3 +200,51 @@ fn what_is_asked_for_again_is_counted() {
     let counted = (media.nacks_in, media.resent, media.keyframe_requests);
     assert_eq!(counted, (1, 1, 1));
 }
+
+#[test]
+fn an_encoding_that_the_sender_gives_up_is_replaced_soon() {
+    let (mut room, sender, receiver, name, low) = pair();
+    let high = low + 5;
+    let encoding = |ssrc| EncodingDescription {
+        ssrc,
+        rtx_ssrc: None,
+    };
+    let sources = EndpointSources {
+        endpoint: Room::key(sender),
+        id: Room::id(sender),
+        diarize: false,
+        sources: vec![SourceDescription {
+            key: SourceKey(77),
+            name: name.clone(),
+            kind: MediaKind::Video,
+            video_type: VideoType::Camera,
+            encodings: vec![encoding(low), encoding(high)],
+            synthetic: false,
+        }],
+    };
+    room.command(Command::Sources(CONFERENCE, Arc::new(sources)));
+    let both = |room: &mut Room, sequences: std::ops::Range<u16>, keyframe: bool| {
+        for sequence in sequences {
+            room.send_video(sender, low, sequence, keyframe);
+            room.send_video(sender, high, sequence, keyframe);
+            room.wait(Duration::from_millis(100));
+        }
+    };
+    both(&mut room, 1..2, true);
+    both(&mut room, 2..25, false);
+    let before = room.report(receiver);
+    assert_eq!(before.forwarded[0].target >> 6, 1, "{:?}", before.forwarded);
+    // Only the lower one goes on, and a keyframe comes when it is asked for.
+    let begin = room.now;
+    let mut replaced = None;
+    for sequence in 25..60 {
+        room.send_video(sender, low, sequence, sequence % 4 == 0);
+        room.wait(Duration::from_millis(100));
+        if replaced.is_none() && room.report(receiver).forwarded[0].target >> 6 == 0 {
+            replaced = Some(room.now - begin);
+        }
+    }
+    let replaced = replaced.expect("another encoding");
+    assert!(replaced <= Duration::from_millis(1_600), "{replaced:?}");
+    assert_eq!(room.report(receiver).forwarded[0].sending, Sending::Sent);
+}
