@@ -1,5 +1,6 @@
 //! One participant: ICE, DTLS, SRTP, what it sends and what it receives. Sans-IO like the bridge.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ const HELLO_AGAIN: Duration = Duration::from_millis(100);
 const FIRST_BUDGET: Bitrate = Bitrate::kbps(300);
 /// What audio takes of an uplink, with all headers, bits per second.
 const AUDIO_RATE: f64 = 60_000.0;
+/// What was carried for this long is steady.
+const STEADY: Duration = Duration::from_secs(3);
 /// The part of a packet of video that its encoder made.
 const MADE: f64 = 0.92;
 /// How often reports are sent.
@@ -131,6 +134,8 @@ pub struct Client {
     inbounds: Inbounds,
     pub sources: Sources,
     pub receiver: Receiver,
+    /// Recent estimates of what the uplink carries, bits per second, each below those that follow: the first is the least.
+    estimates: VecDeque<(Time, f64)>,
     /// SSRC that its RTCP comes from.
     own_ssrc: u32,
     joining_since: Time,
@@ -244,6 +249,7 @@ impl Client {
             inbounds: Inbounds::default(),
             sources,
             receiver: Receiver::new(joining_since),
+            estimates: VecDeque::new(),
             own_ssrc: audio.unwrap_or_else(|| formats::ssrc(number, Kind::Audio, 0)),
             joining_since,
             failed: false,
@@ -278,10 +284,23 @@ impl Client {
         let estimator = self.outlet.as_mut().and_then(|it| it.estimator.as_mut());
         let Some(estimator) = estimator else { return };
         let estimate = estimator.estimate().map_or(0.0, |it| it.as_bps() as f64);
-        let budget = (estimate - AUDIO_RATE) * MADE / videos.len().max(1) as f64;
+        let estimates = &mut self.estimates;
+        while estimates.front().is_some_and(|(at, _)| now - *at > STEADY) {
+            estimates.pop_front();
+        }
+        while estimates
+            .back()
+            .is_some_and(|(_, known)| *known >= estimate)
+        {
+            estimates.pop_back();
+        }
+        estimates.push_back((now, estimate));
+        let steady = estimates.front().map_or(estimate, |(_, least)| *least);
+        let count = videos.len().max(1) as f64;
+        let budget = |estimate: f64| (estimate - AUDIO_RATE) * MADE / count;
         let (mut sent, mut wanted) = (AUDIO_RATE, AUDIO_RATE);
         for video in videos {
-            video.set_budget(budget);
+            video.set_budget(budget(estimate), budget(steady));
             let rates = video.rates();
             sent += rates.0 / MADE;
             wanted += rates.1 / MADE;

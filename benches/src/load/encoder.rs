@@ -20,8 +20,16 @@ fn least(height: u16) -> f64 {
 }
 
 /// Shares `budget` bits per second among layers, lowest first: each gets what it wants before the next one begins. Returns the
-/// share of what it wants for each layer, 0 = it is not sent; the lowest one always is. `active` says how many are sent now.
-pub fn share(layers: &[Layer], frames_per_second: u32, active: usize, budget: f64) -> Vec<f64> {
+/// share of what it wants for each layer, 0 = it is not sent; the lowest one always is. `active` says how many are sent now; further
+/// ones begin only if `steady` suffices, the least budget of some seconds.
+pub fn share(
+    layers: &[Layer],
+    frames_per_second: u32,
+    active: usize,
+    budget: f64,
+    steady: f64,
+) -> Vec<f64> {
+    let unsteady = (budget - steady).max(0.0);
     let mut left = budget;
     let mut shares = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {
@@ -29,7 +37,7 @@ pub fn share(layers: &[Layer], frames_per_second: u32, active: usize, budget: f6
         let needed = if number < active {
             least
         } else {
-            BEGINS_AT * least
+            BEGINS_AT * least + unsteady
         };
         if number > 0 && left < needed {
             break;
@@ -49,8 +57,18 @@ mod tests {
     use super::*;
 
     fn shared(budget: f64, active: usize) -> Vec<u32> {
+        shared_while(budget, budget, active)
+    }
+
+    fn shared_while(budget: f64, steady: f64, active: usize) -> Vec<u32> {
         let picture = Picture::camera(Codec::Vp8);
-        let shares = share(&picture.layers, picture.frames_per_second, active, budget);
+        let shares = share(
+            &picture.layers,
+            picture.frames_per_second,
+            active,
+            budget,
+            steady,
+        );
         shares
             .into_iter()
             .map(|share| (100.0 * share) as u32)
@@ -65,5 +83,11 @@ mod tests {
         assert_eq!(shared(1_250_000.0, 3), [100, 100, 31]);
         assert_eq!(shared(1_250_000.0, 2), [100, 100, 0]);
         assert_eq!(shared(9_000_000.0, 2), [100, 100, 100]);
+    }
+
+    #[test]
+    fn a_rise_that_does_not_last_begins_nothing() {
+        assert_eq!(shared_while(400_000.0, 300_000.0, 1), [100, 0, 0]);
+        assert_eq!(shared_while(400_000.0, 300_000.0, 2), [100, 53, 0]);
     }
 }

@@ -295,14 +295,14 @@ impl Video {
         }
     }
 
-    /// Keeps to so many bits per second, as browsers do.
-    pub fn set_budget(&mut self, budget: f64) {
+    /// Keeps to so many bits per second, as browsers do; `steady` is the least of that in the last seconds.
+    pub fn set_budget(&mut self, budget: f64, steady: f64) {
         let encodings = self.encodings.iter();
         let wanted = encodings.clone().flat_map(|it| &it.layers[..it.active]);
         let wanted: Vec<Layer> = wanted.copied().collect();
         let sent = encodings.map(Encoding::sent_layers).sum();
         let rate = self.picture.frames_per_second;
-        let mut shares = encoder::share(&wanted, rate, sent, budget).into_iter();
+        let mut shares = encoder::share(&wanted, rate, sent, budget, steady).into_iter();
         for encoding in &mut self.encodings {
             let before = encoding.sent_layers();
             for share in &mut encoding.shares[..encoding.active] {
