@@ -13,8 +13,8 @@ pub fn wanted(layer: &Layer, frames_per_second: u32) -> f64 {
 /// The least that a picture of this height is sent with, bits per second (libwebrtc, `video/config/simulcast.cc`).
 fn least(height: u16) -> f64 {
     match height {
-        ..=180 => 30_000.0,
-        ..=360 => 150_000.0,
+        0..=180 => 30_000.0,
+        181..=360 => 150_000.0,
         _ => 600_000.0,
     }
 }
