@@ -26,6 +26,8 @@ pub struct BridgeConfig {
     pub liveness: LivenessConfig,
     /// Bridge channel.
     pub channel: ChannelConfig,
+    /// What is remembered of each endpoint.
+    pub timeline: TimelineConfig,
     /// Seed for a reproducible run; `None` takes the operating system's randomness.
     pub seed: Option<u64>,
 }
@@ -362,6 +364,24 @@ impl Default for ChannelConfig {
             connection_stats: true,
             connection_stats_interval: Duration::from_secs(10),
             stats_filter_threshold: 20,
+        }
+    }
+}
+
+/// What is remembered of each endpoint ([`crate::timeline`]).
+#[derive(Clone, Copy, Debug)]
+pub struct TimelineConfig {
+    /// Entries at most, half of them samples (`videobridge.timeline.entries`); 0 = none.
+    pub entries: usize,
+    /// For how long (`videobridge.timeline.max-age`).
+    pub max_age: Duration,
+}
+
+impl Default for TimelineConfig {
+    fn default() -> Self {
+        TimelineConfig {
+            entries: 512,
+            max_age: Duration::from_secs(600),
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod speech;
 pub mod srtp;
 pub mod stats;
 pub mod time;
+pub mod timeline;
 pub mod token_bucket;
 pub mod transport;
 pub mod units;

@@ -178,6 +178,13 @@ pub const WEBSOCKET_SEND_BUFFER: usize = 256 << 10;
 /// silence the others (T54).
 pub const SENDER_FAN_OUT_BYTES_PER_SECOND: u64 = FAN_OUT_BYTES_PER_SECOND / 2;
 
+// ---- diagnosis ----------------------------------------------------------------------------------
+
+/// Things that a worker notes about one endpoint between two collections of statistics.
+pub const TIMELINE_NOTES: usize = 64;
+/// Entries of an endpoint's timeline that may be asked for; half of them are samples.
+pub const MAX_TIMELINE_ENTRIES: usize = 16_384;
+
 // ---- media export -------------------------------------------------------------------------------
 
 /// Media exports of one conference. T62 asks for four; a focus wants one for each five languages of each translated speaker, and ends

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::allocation::Reason;
 use crate::counters::Counters;
 use crate::ids::{ConferenceKey, EndpointKey, SourceName};
+use crate::timeline::{Happened, Stall};
 use crate::units::Bitrate;
 
 /// One worker's state at a moment.
@@ -50,6 +52,10 @@ pub struct EndpointStats {
     pub packets_out: u64,
     /// Its media in more detail.
     pub media: MediaStats,
+    /// What was noted for its timeline since the last report.
+    pub happened: Vec<Happened>,
+    /// How much more there was to note.
+    pub missed: u32,
 }
 
 /// What an endpoint sends and gets.
@@ -71,6 +77,16 @@ pub struct MediaStats {
     pub has_suspended: bool,
     /// It sent REMB although that was not negotiated.
     pub spurious_remb: bool,
+    /// Packets that it asked for again, since its start.
+    pub nacks_in: u64,
+    /// Packets that it was sent again.
+    pub resent: u64,
+    /// Packets that it was asked for again.
+    pub nacks_out: u64,
+    /// Packets that it sent again.
+    pub repaired: u64,
+    /// Its requests for keyframes.
+    pub keyframe_requests: u64,
 }
 
 /// One forwarded source.
@@ -84,4 +100,23 @@ pub struct ForwardedStats {
     pub ideal: i32,
     /// Height of the target layer, −1 = unknown.
     pub height: i32,
+    /// Why no more of it is wanted.
+    pub reason: Reason,
+    /// What became of it.
+    pub sending: Sending,
+}
+
+/// What becomes of a source on its way to one receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sending {
+    /// Nothing of it is to be sent.
+    Nothing,
+    /// It has no outgoing stream: all slots of the receiver are taken.
+    NoSlot,
+    /// It is to be sent; the first packet was not sent yet.
+    Beginning,
+    /// It is to be sent, and stands still.
+    Stalled(Stall),
+    /// It is sent.
+    Sent,
 }

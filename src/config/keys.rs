@@ -8,6 +8,7 @@ use causeway_bridge::config::{
     AllocationConfig, AudioConfig, EstimatorConfig, IceConfig, LivenessConfig, PacingConfig,
     RedPolicy, TransportConfig,
 };
+use causeway_bridge::limits::MAX_TIMELINE_ENTRIES;
 use causeway_bridge::srtp::Profile;
 use causeway_colibri::rest::Token;
 use causeway_hocon::{Error, Settings, Value};
@@ -825,6 +826,18 @@ fn channel(r: &mut Reader<'_>, config: &mut DaemonConfig) {
     r.set(
         "videobridge.connection-stats.interval",
         &mut channel.connection_stats_interval,
+        period,
+    );
+    let timeline = &mut bridge.timeline;
+    let most = i64::try_from(MAX_TIMELINE_ENTRIES).unwrap_or(i64::MAX);
+    r.set(
+        "videobridge.timeline.entries",
+        &mut timeline.entries,
+        number(0, most),
+    );
+    r.set(
+        "videobridge.timeline.max-age",
+        &mut timeline.max_age,
         period,
     );
     let threshold = &mut channel.stats_filter_threshold;

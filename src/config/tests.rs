@@ -666,3 +666,16 @@ fn t61_a_token_and_networks_guard_the_control_api() {
     }
     assert!(refused("videobridge.apis.rest.allowed-networks = [lan]").contains("`lan` is neither"));
 }
+
+#[test]
+fn how_much_is_remembered_of_an_endpoint_can_be_set() {
+    let timeline = |text: &str| accepted(text).bridge.timeline;
+    let defaults = timeline("");
+    assert_eq!(defaults.entries, 512);
+    assert_eq!(defaults.max_age, Duration::from_secs(600));
+    let set = timeline("videobridge.timeline { entries = 0, max-age = 1 hour }");
+    assert_eq!(set.entries, 0);
+    assert_eq!(set.max_age, Duration::from_secs(3_600));
+    let error = refused("videobridge.timeline.entries = 100000");
+    assert!(error.contains("100000 is not within"), "{error}");
+}

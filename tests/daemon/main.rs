@@ -185,3 +185,44 @@ fn t61_the_configuration_guards_the_control_api_and_leaves_metrics_open() {
         assert_eq!(daemon.look(host, "/metrics"), 200, "{name}");
     }
 }
+
+#[test]
+fn what_happened_to_an_endpoint_is_told_until_it_is_gone() {
+    let daemon = Daemon::start("timeline", "");
+    assert_eq!(daemon.create("m1"), 200);
+    let (_, debug) = daemon.request("GET", "/debug", &Value::Null);
+    let conferences = debug["conferences"].as_object().unwrap();
+    let (id, _) = conferences.iter().next().unwrap();
+    let path = format!("/debug/{id}/a/timeline");
+    let timeline = |since: u64| {
+        let path = format!("{path}?since={since}");
+        daemon.request("GET", &path, &Value::Null)
+    };
+    let (status, first) = timeline(0);
+    assert_eq!(status, 200);
+    let created = &first["events"][0];
+    assert_eq!(created["event"], "created");
+    let (at, now) = (created["time"].as_u64(), first["time"].as_u64());
+    assert!(at.is_some() && at <= now, "{first}");
+
+    let next = first["next"].as_u64().unwrap();
+    let change =
+        json!({ "endpoints": [{ "id": "a", "force-mute": { "audio": true, "video": false } }] });
+    let meeting = "/colibri/v2/conferences/m1";
+    assert_eq!(daemon.request("PATCH", meeting, &change).0, 200);
+    let (_, later) = timeline(next);
+    let muted = json!({ "event": "force-muted", "audio": true, "video": false });
+    let told = later["events"][0].as_object().unwrap();
+    assert!(
+        muted
+            .as_object()
+            .unwrap()
+            .iter()
+            .all(|(name, value)| told[name] == *value),
+        "{later}"
+    );
+
+    let expire = json!({ "endpoints": [{ "id": "a", "expire": true }] });
+    assert_eq!(daemon.request("PATCH", meeting, &expire).0, 200);
+    assert_eq!(timeline(0).0, 404);
+}

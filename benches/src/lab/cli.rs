@@ -74,7 +74,7 @@ fn run(cli: &Cli) -> Result<(), String> {
         }
         results.push((scenario, outcome));
     }
-    print!("{}", document::table(&results));
+    print!("{}", document::table(results.iter()));
     if let Some(file) = &cli.into {
         document::write(file, &results)?;
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::measure::{Outcome, Sample};
-use super::scenarios::Scenario;
+use super::scenarios::{Part, Scenario};
 
 /// Where the table is in the document.
 const BEGIN: &str = "<!-- figures: causeway-lab --into docs/quality.md -->\n";
@@ -25,14 +25,18 @@ pub fn write(document: &Path, results: &[(Scenario, Outcome)]) -> Result<(), Str
         .split_once(BEGIN)
         .ok_or("the document has no place for figures")?;
     let (_, back) = rest.split_once(END).ok_or("the figures have no end")?;
-    let mut body = table(results);
-    for (scenario, _) in results {
-        let _ = write!(
-            body,
-            "\n![{}]({FOLDER}/{}.svg)\n",
-            scenario.what, scenario.name
-        );
+    let mut body = String::new();
+    for part in Part::ALL {
+        let mut of_part = results.iter().filter(|(it, _)| it.part == part).peekable();
+        if of_part.peek().is_none() {
+            continue;
+        }
+        let _ = write!(body, "\n### {}\n\n{}", part.title(), table(of_part.clone()));
+        for (Scenario { name, what, .. }, _) in of_part {
+            let _ = write!(body, "\n![{what}]({FOLDER}/{name}.svg)\n");
+        }
     }
+    body.push('\n');
     fs::write(document, format!("{front}{BEGIN}{body}{END}{back}")).map_err(error)?;
     let folder = document.with_file_name(FOLDER);
     fs::create_dir_all(&folder).map_err(error)?;
@@ -44,10 +48,10 @@ pub fn write(document: &Path, results: &[(Scenario, Outcome)]) -> Result<(), Str
 }
 
 /// The results as Markdown.
-pub fn table(results: &[(Scenario, Outcome)]) -> String {
+pub fn table<'a>(results: impl Iterator<Item = &'a (Scenario, Outcome)>) -> String {
     let mut out = String::from(
         "| scenario | estimate / capacity % | received / capacity % | queue p50 / p95 ms | lost % | audio lost % | freezes > 0.5 s (longest pause, ms) | \
-         switches per minute | time in 720p / 360p / 180p % | to 720p s |\n|---|---|---|---|---|---|---|---|---|---|\n",
+         switches per minute | time in 720p / 360p / 180p % | to 720p s | fairness |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (scenario, outcome) in results {
         let percent =
@@ -55,7 +59,7 @@ pub fn table(results: &[(Scenario, Outcome)]) -> String {
         let [low, middle, high] = outcome.encodings.map(|share| 100.0 * share);
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {:.0} / {:.0} | {:.2} | {:.2} | {} ({}) | {:.1} | {high:.0} / {middle:.0} / {low:.0} | {} |",
+            "| {} | {} | {} | {:.0} / {:.0} | {:.2} | {:.2} | {} ({}) | {:.1} | {high:.0} / {middle:.0} / {low:.0} | {} | {} |",
             scenario.what,
             percent(outcome.utilisation),
             percent(outcome.filled),
@@ -69,6 +73,9 @@ pub fn table(results: &[(Scenario, Outcome)]) -> String {
             outcome
                 .top_after
                 .map_or("–".to_owned(), |after| format!("{after:.1}")),
+            outcome
+                .fairness
+                .map_or("–".to_owned(), |fairness| format!("{fairness:.2}")),
         );
     }
     out
@@ -96,6 +103,8 @@ pub fn trace(outcome: &Outcome) -> String {
     out
 }
 
+/// Points of a line at most.
+const MOST_POINTS: usize = 1_000;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 50.0;
@@ -120,9 +129,12 @@ pub fn picture(scenario: &Scenario, outcome: &Outcome) -> String {
     let end = samples.last().map_or(1.0, |sample| sample.at);
     let x = |at: f64| LEFT + (WIDTH - LEFT - 10.0) * at / end;
     let y = |kbps: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - kbps.min(top) / top);
+    // Points that nobody could tell apart.
+    let every = samples.len().div_ceil(MOST_POINTS).max(1);
     let line = |colour: &str, figure: &dyn Fn(&Sample) -> Option<f64>| {
         let points: Vec<String> = samples
             .iter()
+            .step_by(every)
             .filter_map(|sample| Some(format!("{:.1},{:.1}", x(sample.at), y(figure(sample)?))))
             .collect();
         format!(
@@ -146,7 +158,7 @@ pub fn picture(scenario: &Scenario, outcome: &Outcome) -> String {
             at + 4.0
         );
     }
-    for second in (0..=end as u32).step_by(10) {
+    for second in (0..=end as u32).step_by(if end > 150.0 { 30 } else { 10 }) {
         let _ = writeln!(
             out,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{second} s</text>",

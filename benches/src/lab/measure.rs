@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use causeway_bridge::config::PacingConfig;
 
-use super::scenarios::{Change, Scenario};
+use super::scenarios::{Change, Scenario, Watch};
 use super::world::{BEGIN, World};
+use causeway_bridge::time::Time;
 
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -50,6 +51,9 @@ pub struct Outcome {
     pub switches_per_minute: f64,
     /// Share of the time in each encoding.
     pub encodings: [f64; 3],
+    /// Of what those got who share the first downlink, while all are there (Jain's index: 1 = all the same, 1/n = one has all);
+    /// none if there is but one.
+    pub fairness: Option<f64>,
     /// Seconds from [`Scenario::lifted_at`] to the highest encoding; none if it never came.
     pub top_after: Option<f64>,
 }
@@ -58,15 +62,20 @@ pub struct Outcome {
 pub fn run(scenario: &Scenario, seed: u64, pacing: PacingConfig) -> Outcome {
     let first = |changes: &Vec<Change>| changes[0].config;
     let downs: Vec<_> = scenario.downs.iter().map(first).collect();
-    let rival = scenario.rival.map(|(from, to)| {
-        let at = |seconds| BEGIN + Duration::from_secs(seconds);
-        (0, (at(from), at(to)))
-    });
-    let mut world = World::new(seed, &scenario.roles, &downs, rival, pacing);
+    let Scenario {
+        roles,
+        codec,
+        rivals,
+        ups,
+        watch,
+        ..
+    } = scenario;
+    let mut world = World::new(seed, roles, *codec, &downs, rivals, pacing);
     let watched = scenario.roles.iter().position(|role| role.down == 0);
     let watched = watched.unwrap_or(0);
     let mut next = vec![0; scenario.downs.len()];
-    let mut next_up = 0;
+    let mut next_up = vec![0; ups.len()];
+    let mut shares = Shares::new(scenario);
     let mut outcome = Outcome::default();
     let mut queues = Vec::new();
     let (mut bytes, mut packets, mut lost) = (0, 0, 0);
@@ -83,18 +92,28 @@ pub fn run(scenario: &Scenario, seed: u64, pacing: PacingConfig) -> Outcome {
                 next[down] += 1;
             }
         }
-        while let Some(change) = scenario.up.get(next_up).filter(|change| due(world, change)) {
-            world.set_up(0, change.config);
-            next_up += 1;
+        for ((person, changes), next) in ups.iter().zip(&mut next_up) {
+            while let Some(change) = changes.get(*next).filter(|change| due(world, change)) {
+                world.set_up(*person, change.config);
+                *next += 1;
+            }
         }
+        shares.note(world);
         let passed = world.now - BEGIN;
         let converged = passed >= CONVERGED;
         if passed == CONVERGED {
             world.mark();
-            (bytes, frames, switches) = (0, 0, 0);
-            lost = world.lost_by(0);
+            (frames, switches) = (0, 0);
+            if *watch == Watch::Down {
+                bytes = 0;
+            }
+            lost = lost_of(world, *watch);
         }
-        let queue = world.queue_delay(0).as_secs_f64() * 1e3;
+        let queue = match watch {
+            Watch::Down => world.queue_delay(0),
+            Watch::Up(person) => world.up_queue_delay(*person),
+        };
+        let queue = queue.as_secs_f64() * 1e3;
         if converged {
             queues.push(queue);
         }
@@ -116,14 +135,29 @@ pub fn run(scenario: &Scenario, seed: u64, pacing: PacingConfig) -> Outcome {
             switches += usize::from(now != encoding);
             encoding = now;
             let stats = &world.people[watched].stats;
-            let received = (stats.received_bytes - bytes) as f64 * 8e-3 / INTERVAL.as_secs_f64();
-            bytes = stats.received_bytes;
-            packets = stats.received_packets;
-            let estimate = world
-                .reported
-                .get(&(watched as u64))
-                .and_then(|it| it.estimate);
-            let config = scenario.downs[0][next[0].saturating_sub(1)].config;
+            packets = match watch {
+                Watch::Down => stats.received_packets,
+                Watch::Up(person) => world.people[*person].stats.sent_packets,
+            };
+            let (all, estimate, config) = match watch {
+                Watch::Down => {
+                    let reported = world.reported.get(&(watched as u64));
+                    let change = &scenario.downs[0][next[0].saturating_sub(1)];
+                    let estimate = reported.and_then(|it| it.estimate);
+                    (stats.received_bytes, estimate, change.config)
+                }
+                Watch::Up(person) => {
+                    let (at, (_, changes)) = (0..)
+                        .zip(ups)
+                        .find(|(_, (known, _))| known == person)
+                        .expect("a watched uplink has a rate");
+                    let change = &changes[next_up[at].saturating_sub(1)];
+                    let uploaded = world.people[*person].uploaded;
+                    (uploaded, world.up_estimate(*person), change.config)
+                }
+            };
+            let received = (all - bytes) as f64 * 8e-3 / INTERVAL.as_secs_f64();
+            bytes = all;
             outcome.samples.push(Sample {
                 at: passed.as_secs_f64(),
                 capacity: config.rate.map(|rate| rate.as_bps() as f64 / 1e3),
@@ -140,12 +174,73 @@ pub fn run(scenario: &Scenario, seed: u64, pacing: PacingConfig) -> Outcome {
     queues.sort_by(f64::total_cmp);
     let quantile = |share: f64| queues[((queues.len() - 1) as f64 * share) as usize];
     outcome.queue = (quantile(0.5), quantile(0.95));
-    outcome.lost_percent = 100.0 * (world.lost_by(0) - lost) as f64 / packets.max(1) as f64;
+    outcome.fairness = shares.fairness(&world);
+    outcome.lost_percent = 100.0 * (lost_of(&world, *watch) - lost) as f64 / packets.max(1) as f64;
     outcome.audio_lost = world.audio_lost(watched);
     let minutes = (scenario.seconds as f64 - CONVERGED.as_secs_f64()) / 60.0;
     outcome.switches_per_minute = switches as f64 / minutes;
     outcome.summarise(scenario);
     outcome
+}
+
+fn lost_of(world: &World, watch: Watch) -> u64 {
+    match watch {
+        Watch::Down => world.lost_by(0),
+        Watch::Up(person) => world.lost_by_up(person),
+    }
+}
+
+/// What those get who share the first downlink.
+struct Shares {
+    people: Vec<usize>,
+    /// All are there from then on.
+    since: Time,
+    /// Bytes that each had got by then.
+    before: Vec<u64>,
+}
+
+impl Shares {
+    fn new(scenario: &Scenario) -> Shares {
+        let people = (0..scenario.roles.len()).filter(|person| scenario.roles[*person].down == 0);
+        let people: Vec<usize> = people.collect();
+        let present = people.iter().map(|person| {
+            let absent = scenario.roles[*person].absent;
+            absent.map_or(CONVERGED, |(_, to)| Duration::from_secs(to) + CONVERGED)
+        });
+        Shares {
+            since: BEGIN + present.max().unwrap_or_default(),
+            before: Vec::new(),
+            people,
+        }
+    }
+
+    /// To be called at every step.
+    fn note(&mut self, world: &World) {
+        // What was counted until convergence is forgotten in the step in which that ends.
+        if world.now == self.since + Duration::from_millis(1) {
+            self.before = self.received(world);
+        }
+    }
+
+    fn received(&self, world: &World) -> Vec<u64> {
+        let people = self.people.iter();
+        people
+            .map(|person| world.people[*person].stats.received_bytes)
+            .collect()
+    }
+
+    fn fairness(&self, world: &World) -> Option<f64> {
+        let got: Vec<f64> = self
+            .received(world)
+            .iter()
+            .zip(&self.before)
+            .map(|(now, before)| (now - before) as f64)
+            .collect();
+        let (sum, squares) = got.iter().fold((0.0, 0.0), |(sum, squares), it| {
+            (sum + it, squares + it * it)
+        });
+        (got.len() > 1 && squares > 0.0).then(|| sum * sum / (got.len() as f64 * squares))
+    }
 }
 
 fn note_pause(pause: Duration, outcome: &mut Outcome) {

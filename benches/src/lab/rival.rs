@@ -3,8 +3,22 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use causeway_bridge::random::Random;
 use causeway_bridge::time::Time;
 
+/// When a file transfer shares a link.
+#[derive(Clone, Copy, Debug)]
+pub enum Rivalry {
+    /// All the time from one second to another.
+    Long(u64, u64),
+    /// Files of 100 kB to 1 MB, with pauses of ten seconds in the mean (RFC 8867 §5.7).
+    Short,
+}
+
+/// Bytes of files.
+const FILES: (u64, u64) = (100_000, 1_000_000);
+/// Mean pause between two of them, seconds.
+const PAUSE: f64 = 10.0;
 /// Bytes of a segment on the wire.
 pub const SEGMENT: usize = 1_500;
 /// Without acknowledgements for this long everything counts as lost.
@@ -26,10 +40,27 @@ pub struct Rival {
     heard: Time,
     /// When it sends.
     active: (Time, Time),
+    /// Of files: where the random comes from, and the segment after the last of this file.
+    files: Option<(Random, u64)>,
 }
 
 impl Rival {
-    pub fn new(active: (Time, Time)) -> Rival {
+    pub fn new(rivalry: Rivalry, begin: Time, random: Random) -> Rival {
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        match rivalry {
+            Rivalry::Long(from, to) => Rival::all_the_time((at(from), at(to))),
+            Rivalry::Short => {
+                let mut rival = Rival {
+                    files: Some((random, 0)),
+                    ..Rival::all_the_time((begin, Time::FAR))
+                };
+                rival.begin_file(begin);
+                rival
+            }
+        }
+    }
+
+    fn all_the_time(active: (Time, Time)) -> Rival {
         Rival {
             window: 10.0,
             threshold: f64::INFINITY,
@@ -40,13 +71,38 @@ impl Rival {
             acknowledgements: VecDeque::new(),
             heard: active.0,
             active,
+            files: None,
         }
+    }
+
+    /// The next file comes after a pause, over a new connection.
+    fn begin_file(&mut self, now: Time) {
+        let Some((random, last)) = &mut self.files else {
+            return;
+        };
+        let size = FILES.0 + random.below(FILES.1 - FILES.0);
+        *last = self.next + size / SEGMENT as u64;
+        // Exponentially distributed, and never infinite.
+        let pause = -PAUSE * (1.0 - random.unit()).max(1e-6).ln();
+        self.active.0 = now + Duration::from_secs_f64(pause);
+        self.window = 10.0;
+        self.threshold = f64::INFINITY;
+        self.in_flight = 0;
+        self.recover = self.next;
+        self.heard = self.active.0;
     }
 
     /// The next segment to send now, if any.
     pub fn poll_transmit(&mut self, now: Time) -> Option<u64> {
         let (begin, end) = self.active;
         if now < begin || now >= end {
+            return None;
+        }
+        if let Some((_, last)) = &self.files
+            && self.next >= *last
+        {
+            // What is lost of the end is not sent again: it is little.
+            self.begin_file(now);
             return None;
         }
         if self.in_flight > 0 && now - self.heard > TIMEOUT {
@@ -105,7 +161,8 @@ mod tests {
             ..LinkConfig::default()
         };
         let mut link = Link::new(1, config);
-        let mut rival = Rival::new((Time::ZERO, Time::from_millis(30_000)));
+        let random = Random::from_seed(1);
+        let mut rival = Rival::new(Rivalry::Long(0, 30), Time::ZERO, random);
         let mut arrived = 0;
         for at in 0..40_000 {
             let now = Time::from_millis(at);
@@ -122,6 +179,35 @@ mod tests {
         assert!(
             arrived > possible * 9 / 10 && arrived < possible * 102 / 100,
             "{arrived} of {possible}"
+        );
+    }
+    #[test]
+    fn files_come_and_go() {
+        let config = LinkConfig {
+            rate: Some(Bitrate::kbps(3_000)),
+            ..LinkConfig::default()
+        };
+        let mut link = Link::new(1, config);
+        let mut rival = Rival::new(Rivalry::Short, Time::ZERO, Random::from_seed(1));
+        let (mut arrived, mut idle, mut last) = (0, 0, Time::ZERO);
+        for at in 0..300_000 {
+            let now = Time::from_millis(at);
+            rival.handle_timeout(now);
+            while let Some(segment) = rival.poll_transmit(now) {
+                link.send(now, SEGMENT, segment);
+            }
+            while let Some(segment) = link.poll(now) {
+                idle += u64::from(now - last > Duration::from_secs(2));
+                last = now;
+                arrived += SEGMENT as u64;
+                rival.handle_arrival(now, segment, config.delay);
+            }
+        }
+        // A file of 550 kB in the mean takes a second or two, and then there is a pause.
+        assert!((10..50).contains(&idle), "{idle} pauses");
+        assert!(
+            (5_000_000..25_000_000).contains(&arrived),
+            "{arrived} bytes"
         );
     }
 }

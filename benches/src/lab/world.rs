@@ -21,11 +21,12 @@ use causeway_bridge::srtp::{KeyingMaterial, Profile};
 use causeway_bridge::stats::EndpointStats;
 use causeway_bridge::time::Time;
 use causeway_bridge::transport::ice::Credentials;
+use causeway_bridge::units::Bitrate;
 use causeway_bridge::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use causeway_bridge::worker::Worker;
 use causeway_bridge::worker::egress::Egress;
 
-use super::rival::{Rival, SEGMENT};
+use super::rival::{Rival, Rivalry, SEGMENT};
 use crate::load::client::{self, Client, Context};
 use crate::load::clock::Clock;
 use crate::load::codec::{self, FORMATS};
@@ -50,7 +51,8 @@ const STEP: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 enum Load {
     Datagram(usize, Vec<u8>),
-    Segment(u64),
+    /// Of a rival.
+    Segment(usize, u64),
 }
 
 /// A participant.
@@ -58,6 +60,12 @@ pub struct Person {
     credentials: [Credentials; 2],
     client: Client,
     up: Link<Vec<u8>>,
+    /// The way from the bottleneck, if it is longer than for others.
+    near: Option<Link<Vec<u8>>>,
+    /// Bytes that came through its uplink.
+    pub uploaded: u64,
+    /// It wants to see others now.
+    watching: bool,
     /// Index of the link that it receives through.
     down: usize,
     /// What it received.
@@ -83,6 +91,12 @@ pub struct Role {
     pub stage: Option<u32>,
     /// Which of the downlinks it receives through.
     pub down: usize,
+    /// Its encoders follow the bridge's feedback.
+    pub adapts: bool,
+    /// How much longer its way is than that of others, in each direction.
+    pub delay: Duration,
+    /// Seconds between which it wants to see nothing.
+    pub absent: Option<(u64, u64)>,
 }
 
 /// All of it.
@@ -91,7 +105,9 @@ pub struct World {
     pub people: Vec<Person>,
     roles: Vec<Role>,
     downs: Vec<Link<Load>>,
-    rival: Option<(usize, Rival)>,
+    /// On the first downlink.
+    rivals: Vec<Rival>,
+    picture: Picture,
     pub now: Time,
     clock: Clock,
     egress: Egress,
@@ -121,10 +137,12 @@ impl World {
     pub fn new(
         seed: u64,
         roles: &[Role],
+        codec: codec::Codec,
         downs: &[LinkConfig],
-        rival: Option<(usize, (Time, Time))>,
+        rivals: &[Rivalry],
         pacing: PacingConfig,
     ) -> World {
+        let picture = Picture::camera(codec);
         let mut random = Random::from_seed(seed);
         let bridge = SocketAddr::from(BRIDGE);
         let config = Arc::new(BridgeConfig {
@@ -156,22 +174,25 @@ impl World {
             };
             let spread = Duration::from_millis(5);
             let number = number as u32;
-            let sources = join::sources_of(
-                number,
-                &part,
-                &Picture::camera(codec::Codec::Vp8),
-                BEGIN,
-                spread,
-                &mut random,
-            );
+            let sources = join::sources_of(number, &part, &picture, BEGIN, spread, &mut random);
             let keys = floor::keys(number, PROFILE);
             let phase = Some(client::phase(&mut random));
             let mut client = Client::fixed(BEGIN, number, keys, bridge, sources, phase);
             client.receiver.from_floor = false;
+            if role.adapts {
+                client.adapt();
+            }
+            let farther = LinkConfig {
+                delay: role.delay,
+                ..LinkConfig::default()
+            };
             Person {
                 credentials: [0; 2].map(|_| Credentials::generate(&mut random, "", WorkerId(0))),
                 client,
-                up: Link::new(random.u64(), LinkConfig::default()),
+                up: Link::new(random.u64(), ample_up(role)),
+                near: (!role.delay.is_zero()).then(|| Link::new(random.u64(), farther)),
+                uploaded: 0,
+                watching: true,
                 down: role.down,
                 stats: Stats::default(),
             }
@@ -184,7 +205,11 @@ impl World {
                 .iter()
                 .map(|config| Link::new(random.u64(), *config))
                 .collect(),
-            rival: rival.map(|(down, active)| (down, Rival::new(active))),
+            rivals: rivals
+                .iter()
+                .map(|rivalry| Rival::new(*rivalry, BEGIN, random.fork()))
+                .collect(),
+            picture: picture.clone(),
             now: BEGIN,
             clock: Clock::new(),
             egress: Egress::new(),
@@ -204,7 +229,8 @@ impl World {
     }
 
     /// Sets what a participant's uplink does.
-    pub fn set_up(&mut self, person: usize, config: LinkConfig) {
+    pub fn set_up(&mut self, person: usize, mut config: LinkConfig) {
+        config.delay += self.roles[person].delay;
         self.people[person].up.set_config(self.now, config);
     }
 
@@ -216,6 +242,33 @@ impl World {
     /// Packets that a downlink dropped or lost.
     pub fn lost_by(&self, down: usize) -> u64 {
         self.downs[down].dropped() + self.downs[down].lost()
+    }
+
+    /// The same for the uplink of a participant.
+    pub fn up_queue_delay(&self, person: usize) -> Duration {
+        self.people[person].up.queue_delay()
+    }
+
+    /// The same for the uplink of a participant.
+    pub fn lost_by_up(&self, person: usize) -> u64 {
+        self.people[person].up.dropped() + self.people[person].up.lost()
+    }
+
+    /// Bits per second that a participant takes its uplink to carry.
+    pub fn up_estimate(&self, person: usize) -> Option<Bitrate> {
+        self.people[person].client.estimate()
+    }
+
+    /// Participants begin and end to watch as their roles say.
+    fn come_and_go(&mut self) {
+        let second = (self.now - BEGIN).as_secs();
+        for person in 0..self.people.len() {
+            let absent = self.roles[person].absent;
+            let watching = absent.is_none_or(|(from, to)| !(from..to).contains(&second));
+            if std::mem::replace(&mut self.people[person].watching, watching) != watching {
+                self.ask(person, if watching { -1 } else { 0 });
+            }
+        }
     }
 
     fn command(&mut self, command: Command) {
@@ -254,7 +307,8 @@ impl World {
             self.command(Command::RemoteIce(key(person), remote));
         }
         for person in 0..self.people.len() {
-            let sources = sources(person, self.roles[person]);
+            let encodings = self.picture.encodings() as u32;
+            let sources = sources(person, self.roles[person], encodings);
             self.command(Command::Sources(CONFERENCE, Arc::new(sources)));
         }
         let order: Vec<EndpointKey> = (0..self.people.len()).map(key).collect();
@@ -293,6 +347,11 @@ impl World {
             remote_salt: local_salt,
         };
         self.command(Command::Keys(key(person), Box::new(keys)));
+        self.ask(person, -1);
+    }
+
+    /// A participant says what it wants to see, of so many sources at most.
+    fn ask(&mut self, person: usize, last_n: i32) {
         let height = |max_height| VideoConstraints {
             max_height,
             max_frame_rate: -1.0,
@@ -300,7 +359,7 @@ impl World {
         let stage = self.roles[person].stage;
         let stage = stage.map(|stage| source_name(stage as usize, Kind::Camera));
         let constraints = ReceiverVideoConstraints {
-            last_n: Some(-1),
+            last_n: Some(last_n),
             default_constraints: Some(height(180)),
             on_stage_sources: stage.clone().map(|name| vec![name]),
             constraints: stage.map(|name| BTreeMap::from([(name, height(720))])),
@@ -324,6 +383,7 @@ impl World {
     fn step(&mut self) {
         self.now += STEP;
         let now = self.now;
+        self.come_and_go();
         for person in 0..self.people.len() {
             self.with_client(person, |client, context| {
                 if client.poll_timeout() <= now {
@@ -331,6 +391,7 @@ impl World {
                 }
             });
             while let Some(datagram) = self.people[person].up.poll(now) {
+                self.people[person].uploaded += (datagram.len() + HEADERS) as u64;
                 self.worker.handle_datagram(now, path(person), &datagram);
             }
         }
@@ -343,6 +404,15 @@ impl World {
         for down in 0..self.downs.len() {
             while let Some(load) = self.downs[down].poll(now) {
                 self.arrive(down, load);
+            }
+        }
+        for person in 0..self.people.len() {
+            while let Some(datagram) = self.people[person]
+                .near
+                .as_mut()
+                .and_then(|near| near.poll(now))
+            {
+                self.hand_over(person, &datagram);
             }
         }
         let outputs = self.worker.outputs();
@@ -368,10 +438,10 @@ impl World {
             }
         }
         self.worker.egress().clear();
-        if let Some((down, rival)) = &mut self.rival {
+        for (number, rival) in self.rivals.iter_mut().enumerate() {
             rival.handle_timeout(now);
             while let Some(segment) = rival.poll_transmit(now) {
-                self.downs[*down].send(now, SEGMENT, Load::Segment(segment));
+                self.downs[0].send(now, SEGMENT, Load::Segment(number, segment));
             }
         }
     }
@@ -379,22 +449,27 @@ impl World {
     fn arrive(&mut self, down: usize, load: Load) {
         let now = self.now;
         match load {
-            Load::Segment(segment) => {
+            Load::Segment(rival, segment) => {
                 let back = self.downs[down].config().delay;
-                if let Some((_, rival)) = &mut self.rival {
-                    rival.handle_arrival(now, segment, back);
-                }
+                self.rivals[rival].handle_arrival(now, segment, back);
             }
-            Load::Datagram(person, datagram) => {
-                if let Ok(message) = StunMessage::parse(&datagram) {
-                    self.answer_check(person, &message);
-                    return;
-                }
-                self.with_client(person, |client, context| {
-                    client.handle_datagram(context, BRIDGE.into(), now, &datagram);
-                });
-            }
+            Load::Datagram(person, datagram) => match &mut self.people[person].near {
+                Some(near) => near.send(now, datagram.len() + HEADERS, datagram),
+                None => self.hand_over(person, &datagram),
+            },
         }
+    }
+
+    /// A datagram arrives at a participant.
+    fn hand_over(&mut self, person: usize, datagram: &[u8]) {
+        if let Ok(message) = StunMessage::parse(datagram) {
+            self.answer_check(person, &message);
+            return;
+        }
+        let now = self.now;
+        self.with_client(person, |client, context| {
+            client.handle_datagram(context, BRIDGE.into(), now, datagram);
+        });
     }
 
     fn answer_check(&mut self, person: usize, message: &StunMessage<'_>) {
@@ -463,7 +538,16 @@ impl World {
     }
 }
 
-fn sources(person: usize, role: Role) -> EndpointSources {
+/// An uplink that is never full.
+fn ample_up(role: &Role) -> LinkConfig {
+    let ample = LinkConfig::default();
+    LinkConfig {
+        delay: ample.delay + role.delay,
+        ..ample
+    }
+}
+
+fn sources(person: usize, role: Role, encodings: u32) -> EndpointSources {
     let number = person as u32;
     let source = |offset, kind, media, encodings| SourceDescription {
         key: SourceKey(person as u64 * 2 + offset),
@@ -483,7 +567,7 @@ fn sources(person: usize, role: Role) -> EndpointSources {
         sources.push(source(1, Kind::Audio, MediaKind::Audio, vec![encoding]));
     }
     if role.camera {
-        let encodings = (0..3).map(|encoding| {
+        let encodings = (0..encodings).map(|encoding| {
             let ssrc = formats::ssrc(number, Kind::Camera, encoding);
             EncodingDescription {
                 ssrc,

@@ -1,10 +1,12 @@
 //! One participant: ICE, DTLS, SRTP, what it sends and what it receives. Sans-IO like the bridge.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_bridge::config::IceConfig;
+use causeway_bridge::cc::{Mechanism, SendSideEstimator};
+use causeway_bridge::config::{EstimatorConfig, IceConfig};
 use causeway_bridge::ids::{Path, SocketId, WorkerId};
 use causeway_bridge::messages::RemoteIce;
 use causeway_bridge::random::Random;
@@ -14,9 +16,11 @@ use causeway_bridge::transport::ice::{Credentials, IceEvent, IceTransport};
 use causeway_bridge::transport::secure::{
     Association, AssociationConfig, AssociationEvent, Certificate, Fingerprint, SctpRole, Setup,
 };
+use causeway_bridge::units::Bitrate;
 use causeway_bridge::wire::demux::{Class, classify};
 use causeway_bridge::wire::rtcp::{self, Compound, Element};
 use causeway_bridge::wire::stun::{self, StunMessage};
+use causeway_bridge::wire::twcc;
 use causeway_bridge::worker::egress::{ChainHint, Egress};
 
 use super::clock::Clock;
@@ -34,6 +38,14 @@ const FEEDBACK: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(20);
 /// How often a client says hello to a floor until it answers.
 const HELLO_AGAIN: Duration = Duration::from_millis(100);
+/// What an encoder begins with, as in browsers.
+const FIRST_BUDGET: Bitrate = Bitrate::kbps(300);
+/// What audio takes of an uplink, with all headers, bits per second.
+const AUDIO_RATE: f64 = 60_000.0;
+/// What was carried for this long is steady.
+const STEADY: Duration = Duration::from_secs(3);
+/// The part of a packet of video that its encoder made.
+const MADE: f64 = 0.92;
 /// How often reports are sent.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -122,6 +134,8 @@ pub struct Client {
     inbounds: Inbounds,
     pub sources: Sources,
     pub receiver: Receiver,
+    /// Recent estimates of what the uplink carries, bits per second, each below those that follow: the first is the least.
+    estimates: VecDeque<(Time, f64)>,
     /// SSRC that its RTCP comes from.
     own_ssrc: u32,
     joining_since: Time,
@@ -235,6 +249,7 @@ impl Client {
             inbounds: Inbounds::default(),
             sources,
             receiver: Receiver::new(joining_since),
+            estimates: VecDeque::new(),
             own_ssrc: audio.unwrap_or_else(|| formats::ssrc(number, Kind::Audio, 0)),
             joining_since,
             failed: false,
@@ -242,6 +257,88 @@ impl Client {
             next_feedback: now + phase,
             next_report: now + phase,
             scratch: Box::new([0; 2_048]),
+        }
+    }
+
+    /// From now on what is sent follows the other side's transport-wide feedback. It needs keys.
+    pub fn adapt(&mut self) {
+        let config = EstimatorConfig {
+            initial: FIRST_BUDGET,
+            ..EstimatorConfig::default()
+        };
+        if let Some(outlet) = &mut self.outlet {
+            let estimator = SendSideEstimator::new(config, Mechanism::TransportCc);
+            outlet.estimator = Some(Box::new(estimator));
+        }
+        self.follow(Time::ZERO);
+    }
+
+    /// What the uplink carries, if that is followed.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        self.outlet.as_ref()?.estimator.as_ref()?.estimate()
+    }
+
+    /// Keeps encoders to what the uplink carries.
+    fn follow(&mut self, now: Time) {
+        let videos = &mut self.sources.videos;
+        let estimator = self.outlet.as_mut().and_then(|it| it.estimator.as_mut());
+        let Some(estimator) = estimator else { return };
+        let estimate = estimator.estimate().map_or(0.0, |it| it.as_bps() as f64);
+        let estimates = &mut self.estimates;
+        while estimates.front().is_some_and(|(at, _)| now - *at > STEADY) {
+            estimates.pop_front();
+        }
+        while estimates
+            .back()
+            .is_some_and(|(_, known)| *known >= estimate)
+        {
+            estimates.pop_back();
+        }
+        estimates.push_back((now, estimate));
+        let steady = estimates.front().map_or(estimate, |(_, least)| *least);
+        let count = videos.len().max(1) as f64;
+        let budget = |estimate: f64| (estimate - AUDIO_RATE) * MADE / count;
+        let (mut sent, mut wanted) = (AUDIO_RATE, AUDIO_RATE);
+        for video in videos {
+            video.set_budget(budget(estimate), budget(steady));
+            let rates = video.rates();
+            sent += rates.0 / MADE;
+            wanted += rates.1 / MADE;
+        }
+        let rate = |bps: f64| Bitrate::bps(bps as u64);
+        estimator.set_demand(now, rate(sent), rate(wanted), false);
+    }
+
+    /// Finds out whether the uplink carries more.
+    fn probe(&mut self, context: &mut Context<'_>, path: Path) {
+        let now = context.now;
+        let Some(outlet) = &mut self.outlet else {
+            return;
+        };
+        let Some(video) = self.sources.videos.first_mut() else {
+            return;
+        };
+        loop {
+            let Some(estimator) = &mut outlet.estimator else {
+                return;
+            };
+            if estimator.poll_timeout().is_none_or(|at| at > now) {
+                return;
+            }
+            estimator.handle_timeout(now);
+            let burst = estimator.poll_probe(now);
+            let bytes = match burst {
+                Some(burst) => Some(burst.bytes),
+                None => estimator.poll_padding(now),
+            };
+            let Some(bytes) = bytes else { return };
+            outlet.cluster = burst.map(|burst| burst.cluster);
+            let before = outlet.packets;
+            video.probe(now, (context.egress, path), outlet, bytes);
+            outlet.cluster = None;
+            if outlet.packets == before {
+                return;
+            }
         }
     }
 
@@ -291,7 +388,12 @@ impl Client {
         if self.receiver.is_busy() {
             own = own.min(self.next_tick);
         }
-        transport.min(media).min(own)
+        let outlet = self.outlet.as_ref();
+        let probe = outlet.and_then(|it| it.estimator.as_ref()?.poll_timeout());
+        transport
+            .min(media)
+            .min(own)
+            .min(probe.unwrap_or(Time::FAR))
     }
 
     /// Does what is due.
@@ -337,6 +439,7 @@ impl Client {
         for lag in lags.into_iter().flatten() {
             context.stats.send_lag.record(lag);
         }
+        self.probe(context, path);
         if self.next_tick <= now {
             self.next_tick = now + TICK;
             self.repair(context, path);
@@ -505,6 +608,7 @@ impl Client {
         let Some(outlet) = &mut self.outlet else {
             return;
         };
+        let mut followed = false;
         for element in rtcp::elements(&self.scratch[..len]).map_while(Result::ok) {
             let videos = &mut self.sources.videos;
             match element {
@@ -527,11 +631,22 @@ impl Client {
                         }
                     }
                 }
+                Element::TransportFeedback { body, .. } => {
+                    if let Some(estimator) = &mut outlet.estimator
+                        && let Ok(feedback) = twcc::Feedback::parse(body)
+                    {
+                        estimator.on_feedback(now, &feedback);
+                        followed = true;
+                    }
+                }
                 Element::SenderReport { ssrc, ntp, .. } => {
                     self.receiver.note_sender_report(now, ssrc, ntp);
                 }
                 _ => {}
             }
+        }
+        if followed {
+            self.follow(now);
         }
         let after = self.sent();
         context.stats.sent_packets += after.0 - before.0;

@@ -15,6 +15,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod codec;
 mod compare;
+mod encoder;
 mod figures;
 mod flood;
 pub(crate) mod floor;

@@ -1,5 +1,6 @@
 //! From plain packets to sealed datagrams.
 
+use causeway_bridge::cc::{ClusterId, SendSideEstimator};
 use causeway_bridge::ids::Path;
 use causeway_bridge::srtp::Outbound;
 use causeway_bridge::time::Time;
@@ -8,6 +9,8 @@ use causeway_bridge::worker::egress::{ChainHint, Egress};
 
 use super::formats::{ABS_SEND_TIME, AUDIO_LEVEL, DEPENDENCY, OPUS, TRANSPORT_CC};
 
+/// IPv4 and UDP headers.
+const HEADERS: usize = 28;
 /// Largest plain packet.
 const MAX_PLAIN: usize = 1_400;
 
@@ -15,6 +18,10 @@ const MAX_PLAIN: usize = 1_400;
 pub struct Outlet {
     srtp: Outbound,
     transport_sequence: u16,
+    /// What the other side's feedback says about the way to it, if that matters.
+    pub estimator: Option<Box<SendSideEstimator>>,
+    /// The probe that is being sent.
+    pub cluster: Option<ClusterId>,
     /// RTP packets and bytes that left.
     pub packets: u64,
     pub bytes: u64,
@@ -24,7 +31,10 @@ impl Outlet {
     pub fn new(srtp: Outbound) -> Outlet {
         Outlet {
             srtp,
-            transport_sequence: 0,
+            // As the estimator counts.
+            transport_sequence: 1,
+            estimator: None,
+            cluster: None,
             packets: 0,
             bytes: 0,
         }
@@ -61,6 +71,11 @@ impl Outlet {
             return;
         };
         let len = start + write(&mut slot[start..MAX_PLAIN]);
+        if let Some(estimator) = &mut self.estimator {
+            let size = len + self.srtp.overhead() + HEADERS;
+            let number = estimator.on_sent(now, size, self.cluster);
+            debug_assert_eq!(number.to_be_bytes(), transport);
+        }
         if let Ok(sealed) = self.srtp.seal_rtp(header.ssrc, index, slot, start, len) {
             egress.commit(path, sealed, &mut ChainHint::default());
             self.packets += 1;

@@ -10,6 +10,7 @@ use causeway_bridge::wire::rtcp::SenderInfo;
 use causeway_bridge::worker::egress::Egress;
 
 use super::codec::{self, Codec};
+use super::encoder;
 use super::formats::{self, Kind, Layer, OPUS, Picture};
 use super::outlet::Outlet;
 use super::stamp::{self, Stamp};
@@ -73,8 +74,10 @@ struct Encoding {
     number: u8,
     /// One, or spatial layers.
     layers: Vec<Layer>,
-    /// How many of them are sent.
+    /// How many of them are wanted.
     active: usize,
+    /// What each of them has of the bits that it would like; 0 = the uplink does not carry it.
+    shares: Vec<f64>,
     keyframe_due: bool,
     last_keyframe: Option<Time>,
     next: u64,
@@ -96,6 +99,7 @@ impl Encoding {
             codec,
             number,
             active: layers.len(),
+            shares: vec![1.0; layers.len()],
             layers,
             keyframe_due: true,
             last_keyframe: None,
@@ -111,11 +115,44 @@ impl Encoding {
         }
     }
 
+    /// How many layers are sent.
+    fn sent_layers(&self) -> usize {
+        let carried = self.shares.iter().filter(|share| **share > 0.0).count();
+        carried.min(self.active)
+    }
+
     /// How many layers there are of at most this height: −1 = all, 0 = none. The lowest is never too high.
     fn fitting(&self, height: i32) -> usize {
         let fits = |layer: &&Layer| height < 0 || i32::from(layer.height) <= height;
         let fitting = self.layers.iter().filter(fits).count();
         fitting.max(usize::from(self.number == 0 && height != 0))
+    }
+
+    /// Sends a packet again, on the SSRC for that.
+    fn send_again(
+        &mut self,
+        now: Time,
+        out: (&mut Egress, Path),
+        outlet: &mut Outlet,
+        recipe: &Recipe,
+    ) {
+        let index = self.next_rtx;
+        self.next_rtx += 1;
+        let mut dependency = [0; structure::MAX];
+        let len = recipe
+            .codec
+            .write_dependency(&recipe.picture, &mut dependency);
+        let header = HeaderBuilder {
+            payload_type: recipe.codec.format().rtx,
+            sequence: index as u16,
+            ssrc: formats::rtx(self.ssrc),
+            ..recipe.header(self.ssrc)
+        };
+        let extra = &dependency[..len];
+        outlet.rtp(now, out, &header, index, extra, |out| {
+            out[..2].copy_from_slice(&(recipe.index as u16).to_be_bytes());
+            2 + recipe.write(&mut out[2..], len)
+        });
     }
 
     /// The packets of the next picture.
@@ -141,10 +178,11 @@ impl Encoding {
             self.picture = (self.picture + 1) & 0x7fff;
         }
         let factor = if keyframe { picture.keyframe_factor } else { 1 };
-        let layers = &self.layers[..self.active];
+        let layers = &self.layers[..self.sent_layers()];
         let sizes = codec::sizes(layers);
         let mut recipes = Vec::new();
-        for (spatial, layer) in (0..).zip(layers) {
+        for ((spatial, layer), share) in (0..).zip(layers).zip(&self.shares) {
+            let len = (f64::from(layer.len) * share) as u16;
             if counts_frames {
                 self.picture = self.picture.wrapping_add(1);
             }
@@ -174,7 +212,7 @@ impl Encoding {
                         sizes,
                         layers: layers.len() as u8,
                     },
-                    len: layer.len,
+                    len,
                 });
                 self.next += 1;
             }
@@ -257,6 +295,36 @@ impl Video {
         }
     }
 
+    /// Keeps to so many bits per second, as browsers do; `steady` is the least of that in the last seconds.
+    pub fn set_budget(&mut self, budget: f64, steady: f64) {
+        let encodings = self.encodings.iter();
+        let wanted = encodings.clone().flat_map(|it| &it.layers[..it.active]);
+        let wanted: Vec<Layer> = wanted.copied().collect();
+        let sent = encodings.map(Encoding::sent_layers).sum();
+        let rate = self.picture.frames_per_second;
+        let mut shares = encoder::share(&wanted, rate, sent, budget, steady).into_iter();
+        for encoding in &mut self.encodings {
+            let before = encoding.sent_layers();
+            for share in &mut encoding.shares[..encoding.active] {
+                *share = shares.next().unwrap_or(0.0);
+            }
+            let now = encoding.sent_layers();
+            let restarts = now > 0 && now < before && encoding.codec.restarts_for_less();
+            encoding.keyframe_due |= now > before || restarts;
+        }
+    }
+
+    /// Bits per second that are sent, and that would be if there was room.
+    pub fn rates(&self) -> (f64, f64) {
+        let rate = self.picture.frames_per_second;
+        let all = self.encodings.iter();
+        let layers = all.flat_map(|it| it.layers[..it.active].iter().zip(&it.shares));
+        layers.fold((0.0, 0.0), |(sent, wanted), (layer, share)| {
+            let all = encoder::wanted(layer, rate);
+            (sent + all * share, wanted + all)
+        })
+    }
+
     /// A receiver can not go on without a keyframe. Like browsers, which then make one in every encoding. Returns
     /// whether the SSRC is ours.
     pub fn ask_keyframe(&mut self, ssrc: u32) -> bool {
@@ -336,7 +404,7 @@ impl Video {
         let timestamp = self.timestamp(now);
         let mut due = Vec::new();
         for (number, encoding) in self.encodings.iter_mut().enumerate() {
-            if encoding.active > 0 {
+            if encoding.sent_layers() > 0 {
                 let frame = encoding.frame(now, timestamp, self.client, &self.picture);
                 due.extend(frame.into_iter().map(|recipe| (number, recipe)));
             }
@@ -368,33 +436,42 @@ impl Video {
                 .iter()
                 .rev()
                 .find(|recipe| recipe.index as u16 == sequence);
-            let Some(recipe) = known else { continue };
-            let index = encoding.next_rtx;
-            encoding.next_rtx += 1;
-            let mut dependency = [0; structure::MAX];
-            let len = recipe
-                .codec
-                .write_dependency(&recipe.picture, &mut dependency);
-            let header = HeaderBuilder {
-                payload_type: recipe.codec.format().rtx,
-                sequence: index as u16,
-                ssrc: formats::rtx(ssrc),
-                ..recipe.header(ssrc)
+            let Some(recipe) = known.copied() else {
+                continue;
             };
-            let extra = &dependency[..len];
-            outlet.rtp(now, (&mut *egress, path), &header, index, extra, |out| {
-                out[..2].copy_from_slice(&sequence.to_be_bytes());
-                2 + recipe.write(&mut out[2..], len)
-            });
+            encoding.send_again(now, (&mut *egress, path), outlet, &recipe);
             sent += 1;
         }
         Some(sent)
     }
 
+    /// Sends the newest packets again until that many bytes are sent, to find out what the uplink carries.
+    pub fn probe(
+        &mut self,
+        now: Time,
+        (egress, path): (&mut Egress, Path),
+        outlet: &mut Outlet,
+        bytes: usize,
+    ) {
+        let sending = |encoding: &&mut Encoding| encoding.sent_layers() > 0;
+        let Some(encoding) = self.encodings.iter_mut().rfind(sending) else {
+            return;
+        };
+        let mut left = bytes;
+        let newest: Vec<Recipe> = encoding.sent.iter().rev().copied().collect();
+        for recipe in newest {
+            if left == 0 {
+                break;
+            }
+            encoding.send_again(now, (&mut *egress, path), outlet, &recipe);
+            left = left.saturating_sub(usize::from(recipe.len));
+        }
+    }
+
     /// What sender reports say of the encodings that are sent.
     pub fn reports(&self, now: Time, ntp: u64) -> impl Iterator<Item = SenderInfo> + '_ {
         let rtp = self.timestamp(now);
-        let active = |encoding: &&Encoding| encoding.active > 0 && encoding.packets > 0;
+        let active = |encoding: &&Encoding| encoding.sent_layers() > 0 && encoding.packets > 0;
         self.encodings
             .iter()
             .filter(active)

@@ -1,7 +1,7 @@
 //! The allocation itself (allocation spec §7).
 
 use super::candidates::{self, Candidates};
-use super::{LayerView, ReceiverSettings, SUSPENDED, SourceView, effective_last_n};
+use super::{LayerView, Reason, ReceiverSettings, SUSPENDED, SourceView, effective_last_n};
 use crate::config::AllocationConfig;
 use crate::ids::{EndpointKey, SourceKey};
 use crate::media::VideoType;
@@ -30,6 +30,8 @@ pub struct Entry {
     pub target_bitrate: Bitrate,
     /// What the ideal layer costs.
     pub ideal_bitrate: Bitrate,
+    /// Why the receiver does not get more of it.
+    pub reason: Reason,
 }
 
 impl Entry {
@@ -122,6 +124,8 @@ struct Search {
     candidates: Candidates,
     on_stage: bool,
     target: Option<usize>,
+    /// Why nothing of it is wanted.
+    refused: Option<Reason>,
 }
 
 /// One receiver's allocator: keeps the last allocation, and its buffers.
@@ -183,11 +187,17 @@ impl Allocator {
             let Some(source) = sources.get(position) else {
                 continue;
             };
-            let max_height = if source.video_type.is_enabled() && left != Some(0) {
-                settings.wanted_height(source.name)
+            let wanted = settings.wanted_height(source.name);
+            let refused = if !source.video_type.is_enabled() {
+                Some(Reason::SwitchedOff)
+            } else if wanted == 0 {
+                Some(Reason::NotWanted)
+            } else if left == Some(0) {
+                Some(Reason::LastN)
             } else {
-                0
+                None
             };
+            let max_height = if refused.is_none() { wanted } else { 0 };
             if max_height != 0 {
                 left = left.map(|left| left - 1);
             }
@@ -197,6 +207,7 @@ impl Allocator {
                 candidates,
                 on_stage,
                 target: None,
+                refused,
             });
             self.allocation.entries.push(Entry {
                 source: source.key,
@@ -209,6 +220,7 @@ impl Allocator {
                 ideal: SUSPENDED,
                 target_bitrate: Bitrate::ZERO,
                 ideal_bitrate: Bitrate::ZERO,
+                reason: refused.unwrap_or_default(),
             });
         }
     }
@@ -253,7 +265,13 @@ impl Allocator {
         allocation.target_bitrate = Bitrate::ZERO;
         allocation.ideal_bitrate = Bitrate::ZERO;
         allocation.has_suspended = false;
-        for (entry, search) in allocation.entries.iter_mut().zip(&self.searches) {
+        let mut stage_first = false;
+        for (position, (entry, search)) in allocation
+            .entries
+            .iter_mut()
+            .zip(&self.searches)
+            .enumerate()
+        {
             let layers = self
                 .layers
                 .get(search.candidates.range.clone())
@@ -271,6 +289,11 @@ impl Allocator {
                     .is_some_and(|layer| layer.bitrate > Bitrate::ZERO);
                 allocation.has_suspended |= first_costs;
             }
+            entry.reason = search.reason(entry, stage_first);
+            if position == 0 && allocation.oversending && entry.is_forwarded() {
+                entry.reason = Reason::Oversending;
+            }
+            stage_first |= search.on_stage && search.target < search.candidates.preferred;
             allocation.target_bitrate = allocation.target_bitrate + entry.target_bitrate;
             allocation.ideal_bitrate = allocation.ideal_bitrate + entry.ideal_bitrate;
         }
@@ -316,6 +339,20 @@ impl Fingerprint {
 }
 
 impl Search {
+    /// Why the receiver gets no more than `entry` says; `stage_first`: others were not looked at for the sake of a source on stage.
+    fn reason(&self, entry: &Entry, stage_first: bool) -> Reason {
+        if let Some(refused) = self.refused {
+            return refused;
+        }
+        match self.candidates.best {
+            None => Reason::Silent,
+            Some(_) if entry.target < entry.ideal && stage_first => Reason::Stage,
+            Some(_) if entry.target < entry.ideal => Reason::Bandwidth,
+            Some(best) if entry.ideal < best => Reason::Constraint,
+            Some(_) => Reason::Best,
+        }
+    }
+
     /// One step up if it fits into `remaining`, or as far as preferred for a source on stage that has
     /// nothing yet. `oversend` = how much may be exceeded. Returns the additional cost.
     fn improve(&mut self, layers: &[LayerView], remaining: i64, oversend: Option<i64>) -> i64 {

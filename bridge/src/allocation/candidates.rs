@@ -18,6 +18,8 @@ pub(super) struct Candidates {
     pub(super) preferred: Option<usize>,
     /// Last candidate that may be reached by oversending.
     pub(super) oversend: Option<usize>,
+    /// Index of the best layer that is being sent, whether it comes into question or not.
+    pub(super) best: Option<i32>,
 }
 
 /// Appends the candidates of `source` to `buffer`.
@@ -33,12 +35,15 @@ pub(super) fn find(
         range: start..start,
         preferred: None,
         oversend: None,
+        best: None,
     };
     if max_height == 0 || !source.video_type.is_enabled() {
         return candidates;
     }
     // Layers that send nothing are no choice, except as long as none does.
-    let any_active = source.layers.iter().any(is_active);
+    let active = source.layers.iter().filter(|layer| is_active(layer));
+    candidates.best = active.map(|layer| layer.index).max();
+    let any_active = candidates.best.is_some();
     let usable = |layer: &&LayerView| !any_active || is_active(layer);
     if source.video_type.is_desktop() {
         let layers = source.layers.iter().filter(usable);

@@ -240,6 +240,7 @@ mod tests {
                     ideal: 2,
                     target_bitrate: Bitrate::ZERO,
                     ideal_bitrate: Bitrate::ZERO,
+                    reason: Default::default(),
                 };
                 let before = std::mem::replace(
                     &mut self.allocation,

@@ -12,6 +12,7 @@ mod damper;
 mod last_n;
 mod layers;
 mod order;
+mod reason;
 mod senders;
 mod settings;
 mod triggers;
@@ -24,6 +25,7 @@ pub use layers::{
     temporal_of,
 };
 pub use order::{OrderChanges, SpeechOrder, video_available};
+pub use reason::Reason;
 pub use senders::SenderConstraints;
 pub use settings::{Priority, ReceiverSettings};
 pub use triggers::{EstimateTrigger, PeriodicTrigger, usable_bandwidth};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shard;
 use super::source::{Source, Subscriber};
+use super::watch::note_allocation;
 use crate::allocation::{SourceView, allocate, usable_bandwidth};
 use crate::channel::{ReceiverVideoConstraints, SourceMapping};
 use crate::config::{AllocationConfig, BridgeConfig};
@@ -147,7 +148,7 @@ impl Shard {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
-        let bandwidth = endpoint.bandwidth_to_allocate(cx.now, config);
+        let mut bandwidth = endpoint.bandwidth_to_allocate(cx.now, config);
         let endpoint = &*endpoint;
         let audio = endpoint.downlink.numbered_audio.rate(cx.now);
         let ordered: Vec<usize> = self
@@ -177,8 +178,8 @@ impl Shard {
         let damped =
             settings.assumed_bandwidth().is_none() && endpoint.receiver.damper.is_holding();
         if allocation.has_suspended && damped {
-            let bandwidth = endpoint.receiver.damper.bandwidth_for_suspended(cx.now);
-            let bandwidth = bandwidth.map(|bandwidth| bandwidth - audio);
+            let suspended = endpoint.receiver.damper.bandwidth_for_suspended(cx.now);
+            bandwidth = suspended.map(|bandwidth| bandwidth - audio);
             allocation = allocate(config, settings, &views, bandwidth);
         }
 
@@ -204,11 +205,19 @@ impl Shard {
         let target_rate = allocation.target_bitrate + audio;
         let ideal_rate = allocation.ideal_bitrate + audio;
 
+        let (sources, by_source) = (&self.sources, &self.by_source);
         let endpoint = &mut self.endpoints[index];
         endpoint.receiver.pending = false;
         endpoint.receiver.last_run = cx.now;
         let before = std::mem::replace(&mut endpoint.receiver.allocation, allocation);
         let after = &endpoint.receiver.allocation;
+        note_allocation(
+            &mut endpoint.notebook,
+            cx.now,
+            (&before, after),
+            (bandwidth, damped),
+            |key| sources.get(*by_source.get(&key)?),
+        );
         endpoint.receiver.damper.allocated(cx.now, &before, after);
         let held = endpoint.receiver.damper.is_holding();
         endpoint

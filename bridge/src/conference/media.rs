@@ -15,6 +15,7 @@ use crate::projection::slots::SlotSource;
 use crate::projection::{AudioProjection, Start};
 use crate::speech::{is_routed, wants_audio};
 use crate::time::Time;
+use crate::timeline::What;
 use crate::wire::demux::Class;
 use crate::worker::context::Context;
 use crate::worker::packet::MediaPacket;
@@ -158,6 +159,13 @@ impl Shard {
             counters.add(Counter::LayeringChanges, observed.layering_changed.into());
         }
         if observed.keyframe {
+            let awaited = source.keyframes.poll_timeout().is_some();
+            if awaited
+                && let Some(owner) = source.local_owner.and_then(|at| self.endpoints.get_mut(at))
+            {
+                let came = What::KeyframeCame(source.name.clone());
+                owner.notebook.note(cx.now, came);
+            }
             source.keyframes.on_keyframe(cx.now);
             self.keyframes_due = self.keyframes_due.min(source.keyframes_due());
             if let Some(owner) = source.local_owner
@@ -527,7 +535,16 @@ impl Shard {
         };
         cx.count(Counter::KeyframeRequestsIn);
         // The requester is limited here also if the owner is elsewhere, so that a ring is not filled with one wish per packet.
-        source.keyframes.request(cx.now, requester);
+        let waited = source.keyframes.poll_timeout().is_some();
+        let granted = source.keyframes.request(cx.now, requester);
+        if granted && !waited {
+            let wanted = What::KeyframeWanted(source.name.clone(), 1);
+            let mut endpoints = self.endpoints.iter_mut();
+            let asking = endpoints.find(|(_, endpoint)| Some(endpoint.key) == requester);
+            if let Some((_, endpoint)) = asking {
+                endpoint.notebook.note(cx.now, wanted);
+            }
+        }
         self.poll_keyframe_request(cx, index, requester);
         if let Some(source) = self.sources.get(index) {
             self.keyframes_due = self.keyframes_due.min(source.keyframes_due());
@@ -603,6 +620,8 @@ impl Shard {
         let rtt = endpoint.downlink.round_trip();
         if source.keyframes.poll(cx.now, rtt) {
             let primary = source.primary_ssrc();
+            let requested = What::KeyframeRequested(source.name.clone(), 1);
+            endpoint.notebook.note(cx.now, requested);
             self.send_keyframe_request(cx, owner, primary);
         }
     }

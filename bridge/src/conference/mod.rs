@@ -27,11 +27,13 @@ mod media;
 mod rtcp;
 mod source;
 mod transport;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use self::source::Source;
+pub(crate) use self::watch::Watch;
 
 /// Timer index that stands for the shard itself.
 pub(crate) const SHARD_TIMER: usize = 0xFFFF_FFFF;
@@ -454,9 +456,14 @@ impl Shard {
         }
     }
 
-    /// Copies of every endpoint's state.
-    pub fn collect_stats(&self, now: Time, out: &mut Vec<crate::stats::EndpointStats>) {
-        for (_, endpoint) in &self.endpoints {
+    /// Copies of every endpoint's state, and what was noted for its timeline.
+    pub fn collect_stats(&mut self, now: Time, out: &mut Vec<crate::stats::EndpointStats>) {
+        let notes: Vec<_> = self
+            .endpoints
+            .iter_mut()
+            .map(|(_, endpoint)| endpoint.notebook.take())
+            .collect();
+        for ((index, endpoint), (happened, missed)) in self.endpoints.iter().zip(notes) {
             let forwarded = endpoint
                 .receiver
                 .allocation
@@ -469,6 +476,8 @@ impl Shard {
                         target: entry.target,
                         ideal: entry.ideal,
                         height: source.height_of(entry.target),
+                        reason: entry.reason,
+                        sending: self.sending(index, entry),
                     })
                 })
                 .collect();
@@ -477,6 +486,9 @@ impl Shard {
                 oversending: endpoint.receiver.allocation.oversending,
                 has_suspended: endpoint.receiver.allocation.has_suspended,
                 spurious_remb: endpoint.downlink.spurious_remb,
+                nacks_in: endpoint.downlink.nacks,
+                resent: endpoint.downlink.resent,
+                keyframe_requests: endpoint.downlink.keyframe_requests,
                 ..Default::default()
             };
             endpoint.uplink.describe(now, &mut media);
@@ -495,6 +507,8 @@ impl Shard {
                 packets_in: endpoint.uplink.packets,
                 packets_out: endpoint.downlink.packets,
                 media,
+                happened,
+                missed,
             });
         }
     }

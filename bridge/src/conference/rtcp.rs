@@ -106,6 +106,7 @@ impl Shard {
             return;
         };
         let (source, requester) = (endpoint.downlink.video[stream].source, endpoint.key);
+        endpoint.downlink.keyframe_requests += 1;
         // What is denied is answered by the next keyframe that somebody is granted (T44).
         if !endpoint.receiver.keyframe_requests.take(cx.now, 1, 0) {
             cx.count(Counter::KeyframeRequestsDenied);
@@ -197,6 +198,7 @@ impl Shard {
                 let mut compound = Compound::new(&mut buffer);
                 if compound.nack(sender, stream.ssrc, self.missing.iter().copied()) {
                     let len = compound.len();
+                    stream.asked += self.missing.len() as u64;
                     downlink.send_rtcp(cx, &buffer[..len]);
                 }
             }
@@ -245,6 +247,7 @@ impl Shard {
                 });
             }
             self.periodic_allocation(cx, index);
+            self.watch(now, index);
             self.sweep(cx);
         }
         let Some(endpoint) = self.endpoints.get_mut(index) else {

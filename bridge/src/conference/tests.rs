@@ -26,6 +26,7 @@ use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::worker::Worker;
 
 mod exports;
+mod watch;
 
 const KEY: [u8; 16] = [7; 16];
 const SALT: [u8; 14] = [9; 14];

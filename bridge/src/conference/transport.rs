@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::ids::Path;
 use crate::messages::{Event, PoolCommand, RemoteIce};
 use crate::srtp::KeyingMaterial;
+use crate::timeline::What;
 use crate::transport::ice::{Credentials, IceEvent};
 use crate::wire::demux::Class;
 use crate::wire::stun::StunMessage;
@@ -154,7 +155,10 @@ impl Shard {
                     cx.event(Event::IceRestartEnded(endpoint.key, generation, success));
                 }
                 IceEvent::RoundTrip(rtt) => endpoint.downlink.ice_rtt = Some(rtt),
-                IceEvent::ConsentLost | IceEvent::ConsentRegained => {}
+                IceEvent::ConsentLost => endpoint.notebook.note(cx.now, What::ConsentLost),
+                IceEvent::ConsentRegained => {
+                    endpoint.notebook.note(cx.now, What::ConsentRegained);
+                }
             }
         }
         let was_ready = endpoint.downlink.is_ready();

@@ -4,16 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::channel::MessageBudget;
 use crate::limits::SENDER_FAN_OUT_BYTES_PER_SECOND;
+pub(super) use crate::timeline::ChannelKind as Transport;
 use crate::token_bucket::TokenBucket;
-
-/// The two transports of the bridge channel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Transport {
-    /// A websocket.
-    WebSocket,
-    /// A data channel.
-    DataChannel,
-}
 
 /// State of one endpoint's bridge channel.
 #[derive(Clone, Debug)]

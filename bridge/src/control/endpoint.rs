@@ -11,11 +11,13 @@ use super::channel_state::ChannelState;
 use super::transport_state::TransportState;
 
 use crate::allocation::video_available;
+use crate::channel::AudioSubscription;
 use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceName, WorkerId};
 use crate::limits::MAX_SSRCS_PER_ENDPOINT;
 use crate::media::{EndpointSources, MediaFormats, MediaKind, SourceDescription, VideoType};
 use crate::messages::EndpointSetup;
 use crate::time::Time;
+use crate::timeline::Timeline;
 use crate::transport::secure::Fingerprint;
 
 /// An endpoint: what was signaled, what its client told, and what workers reported.
@@ -55,6 +57,10 @@ pub(super) struct Endpoint {
     pub(super) stats_due: Option<Time>,
     /// When it should have a bridge channel.
     pub(super) channel_check: Option<Time>,
+    /// What it told about the audio that it wants.
+    pub(super) subscription: Option<AudioSubscription>,
+    /// What happened to it lately.
+    pub(super) timeline: Timeline,
 }
 
 /// Which kinds of media are dropped on arrival.

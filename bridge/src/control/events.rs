@@ -19,6 +19,7 @@ use crate::messages::{Command, Event};
 use crate::redaction::ClientAddress;
 use crate::stats::WorkerStats;
 use crate::time::Time;
+use crate::timeline::What;
 
 /// A bridge channel is expected this long after DTLS (bridge-channel spec §2).
 const CHANNEL_EXPECTED: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ impl Control {
                 info!(parent: &endpoint.span, %remote, "ICE connected");
                 endpoint.transport.ice = IceState::Connected;
                 endpoint.transport.path = Some(path);
+                let what = What::IceConnected(path);
+                endpoint.timeline.note(&self.config.timeline, now, what);
                 endpoint.last_activity = endpoint.last_activity.max(Some(now));
                 self.counters.ice_succeeded += 1;
             }
@@ -48,6 +51,8 @@ impl Control {
                 let remote = ClientAddress::new(path.remote, redact);
                 info!(parent: &endpoint.span, %remote, "path changed");
                 endpoint.transport.path = Some(path);
+                let what = What::PathChanged(path);
+                endpoint.timeline.note(&self.config.timeline, now, what);
             }
             Event::IceFailed(key) => {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
@@ -57,6 +62,7 @@ impl Control {
                 endpoint.transport.ice = IceState::Failed;
                 endpoint.transport.path = None;
                 self.counters.ice_failed += 1;
+                self.note(now, key, What::IceFailed);
             }
             Event::IceRestartEnded(key, generation, cut_over) => {
                 let Some(endpoint) = self.endpoints.get_mut(&key) else {
@@ -66,6 +72,7 @@ impl Control {
                 endpoint.transport.restart_ended(generation, cut_over);
                 self.counters.ice_restarts_succeeded += u64::from(cut_over);
                 self.counters.ice_restarts_failed += u64::from(!cut_over);
+                self.note(now, key, What::IceRestartEnded(generation, cut_over));
             }
             Event::DtlsConnected(key) => self.dtls_connected(now, key),
             Event::DtlsFailed(key, reason) => {
@@ -75,19 +82,20 @@ impl Control {
                 warn!(parent: &endpoint.span, ?reason, "DTLS failed");
                 endpoint.transport.dtls = DtlsState::Failed(reason);
                 self.counters.dtls_failed += 1;
+                self.note(now, key, What::DtlsFailed(reason));
             }
-            Event::ChannelOpened(key) => self.channel_opened(key, Transport::DataChannel),
+            Event::ChannelOpened(key) => self.channel_opened(now, key, Transport::DataChannel),
             Event::ChannelMessage(key, text) => {
                 self.channel_message(now, key, Transport::DataChannel, &text)
             }
-            Event::ChannelClosed(key) => self.channel_closed(key, Transport::DataChannel),
+            Event::ChannelClosed(key) => self.channel_closed(now, key, Transport::DataChannel),
             Event::ChannelsRefused(key, count) => {
                 if let Some(endpoint) = self.endpoints.get(&key) {
                     debug!(parent: &endpoint.span, count, "refused data channels beyond the first");
                 }
                 self.counters.data_channels_refused += count;
             }
-            Event::Connectivity(key, active) => self.connectivity(key, active),
+            Event::Connectivity(key, active) => self.connectivity(now, key, active),
             Event::Activity(key, at) => {
                 if let Some(endpoint) = self.endpoints.get_mut(&key) {
                     endpoint.last_activity = endpoint.last_activity.max(Some(at));
@@ -97,7 +105,7 @@ impl Control {
                 self.tell(key, ServerMessage::ForwardedSources(&sources))
             }
             Event::EffectiveConstraints(key, constraints) => {
-                self.effective_constraints(key, constraints)
+                self.effective_constraints(now, key, constraints)
             }
             Event::VideoSourcesMap(key, mappings) if !mappings.is_empty() => {
                 self.tell(key, ServerMessage::VideoSourcesMap(&mappings));
@@ -125,6 +133,8 @@ impl Control {
         };
         info!(parent: &endpoint.span, "DTLS handshake complete");
         endpoint.transport.dtls = DtlsState::Connected;
+        let config = &self.config.timeline;
+        endpoint.timeline.note(config, now, What::DtlsConnected);
         self.counters.dtls_succeeded += 1;
         if endpoint.channel_check.is_none() {
             let due = now + CHANNEL_EXPECTED;
@@ -135,7 +145,8 @@ impl Control {
 
     /// An endpoint fell silent or is back: everybody hears of it, but not about visitors (allocation spec
     /// §12).
-    fn connectivity(&mut self, key: EndpointKey, active: bool) {
+    fn connectivity(&mut self, now: Time, key: EndpointKey, active: bool) {
+        self.note(now, key, What::Active(active));
         let Some(endpoint) = self
             .endpoints
             .get(&key)
@@ -166,7 +177,12 @@ impl Control {
 
     /// What a receiver may now be sent of each source: the owners hear what changed for them (allocation
     /// spec §8.2).
-    fn effective_constraints(&mut self, receiver: EndpointKey, constraints: Vec<(SourceKey, i32)>) {
+    fn effective_constraints(
+        &mut self,
+        now: Time,
+        receiver: EndpointKey,
+        constraints: Vec<(SourceKey, i32)>,
+    ) {
         let Some(endpoint) = self.endpoints.get(&receiver) else {
             return;
         };
@@ -184,7 +200,7 @@ impl Control {
             .constraints
             .update(receiver, constraints, |source, _| changed.push(source));
         for source in changed {
-            self.send_sender_constraint(key, source);
+            self.send_sender_constraint(now, key, source);
         }
     }
 
@@ -283,13 +299,15 @@ impl Control {
         }
     }
 
-    fn worker_reported(&mut self, now: Time, worker: WorkerId, stats: WorkerStats) {
+    fn worker_reported(&mut self, now: Time, worker: WorkerId, mut stats: WorkerStats) {
         if usize::from(worker.0) >= self.env.workers {
             return;
         }
-        for reported in &stats.endpoints {
+        for reported in &mut stats.endpoints {
+            let happened = std::mem::take(&mut reported.happened);
             if let Some(endpoint) = self.endpoints.get_mut(&reported.endpoint) {
                 endpoint.rtt = reported.rtt.or(endpoint.rtt);
+                endpoint.remember(&self.config.timeline, now, reported, happened);
             }
         }
         let report = Report::new(now, stats, self.stats.get(&worker));

@@ -16,6 +16,7 @@ use crate::ids::{ConferenceKey, EndpointKey, WorkerId};
 use crate::media::EndpointSources;
 use crate::messages::{Command, PoolCommand};
 use crate::time::Time;
+use crate::timeline::{Timeline, What};
 use crate::transport::ice::Credentials;
 
 /// Characters of a websocket password (bridge-channel spec §3.3).
@@ -125,6 +126,8 @@ impl Control {
                 .connection_stats
                 .then(|| now + self.config.channel.connection_stats_interval),
             channel_check: None,
+            subscription: None,
+            timeline: Timeline::default(),
             options,
         };
         info!(
@@ -162,6 +165,7 @@ impl Control {
         );
         let visitor = endpoint.options.visitor;
         self.endpoints.insert(key, endpoint);
+        self.note(now, key, What::Created);
         self.counters.endpoints_created += 1;
         self.counters.visitors_created += u64::from(visitor);
         self.publish_order(conference);
@@ -287,7 +291,7 @@ impl Control {
             self.broadcast_speakers(key);
         }
         for source in changed {
-            self.send_sender_constraint(key, source);
+            self.send_sender_constraint(now, key, source);
         }
     }
 

@@ -14,14 +14,15 @@ use crate::ids::{ConferenceKey, EndpointId, EndpointKey, SourceKey, SourceName};
 use crate::media::{MediaKind, VideoType};
 use crate::messages::Command;
 use crate::time::Time;
+use crate::timeline::What;
 
 impl Control {
     /// An endpoint's websocket was accepted: it gets `ServerHello` and the current state.
     ///
     /// Of an endpoint's sockets only the newest counts: whoever has them closes the older one with code
     /// 1000 and reason `replaced` before this call, and reports neither its late texts nor its end.
-    pub fn websocket_opened(&mut self, _now: Time, endpoint: EndpointKey) {
-        self.channel_opened(endpoint, Transport::WebSocket);
+    pub fn websocket_opened(&mut self, now: Time, endpoint: EndpointKey) {
+        self.channel_opened(now, endpoint, Transport::WebSocket);
     }
 
     /// A text came on an endpoint's websocket.
@@ -30,21 +31,23 @@ impl Control {
     }
 
     /// An endpoint's websocket closed.
-    pub fn websocket_closed(&mut self, _now: Time, endpoint: EndpointKey) {
-        self.channel_closed(endpoint, Transport::WebSocket);
+    pub fn websocket_closed(&mut self, now: Time, endpoint: EndpointKey) {
+        self.channel_closed(now, endpoint, Transport::WebSocket);
     }
 
     /// A channel connected: replays the state (bridge-channel spec §2.1).
-    pub(super) fn channel_opened(&mut self, key: EndpointKey, transport: Transport) {
+    pub(super) fn channel_opened(&mut self, now: Time, key: EndpointKey, transport: Transport) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
         debug!(parent: &endpoint.span, ?transport, "bridge channel open");
         endpoint.channel.opened(transport);
+        let opened = What::ChannelOpened(transport);
+        endpoint.timeline.note(&self.config.timeline, now, opened);
         if transport == Transport::WebSocket {
             self.say_hello(key, transport);
         }
-        self.send_sender_constraints(key);
+        self.send_sender_constraints(now, key);
         let Some(endpoint) = self.endpoints.get(&key) else {
             return;
         };
@@ -74,12 +77,14 @@ impl Control {
         }
     }
 
-    pub(super) fn channel_closed(&mut self, key: EndpointKey, transport: Transport) {
+    pub(super) fn channel_closed(&mut self, now: Time, key: EndpointKey, transport: Transport) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
         debug!(parent: &endpoint.span, ?transport, "bridge channel closed");
         endpoint.channel.closed(transport);
+        let closed = What::ChannelClosed(transport);
+        endpoint.timeline.note(&self.config.timeline, now, closed);
     }
 
     /// Handles one text from a client: dropped if over budget (T54) or malformed, and then the channel
@@ -129,19 +134,20 @@ impl Control {
         match message {
             ClientMessage::ClientHello => self.say_hello(key, transport),
             ClientMessage::ReceiverVideoConstraints(constraints) => {
-                self.receiver_constraints(key, constraints)
+                self.receiver_constraints(now, key, constraints)
             }
             ClientMessage::LastN(last_n) => self
                 .outputs
                 .worker(worker, Command::LastN(key, last_n.max(-1))),
             ClientMessage::SourceVideoType { source, video_type } => {
-                self.video_type(key, &source, video_type)
+                self.video_type(now, key, &source, video_type)
             }
             ClientMessage::VideoType(video_type) => {
                 let source = SourceName::new(format!("{}-v0", endpoint.id().as_str()));
-                self.video_type(key, &source, video_type);
+                self.video_type(now, key, &source, video_type);
             }
             ClientMessage::AudioSubscription(subscription) => {
+                endpoint.subscription = Some(subscription.clone());
                 self.outputs
                     .worker(worker, Command::AudioSubscription(key, subscription));
             }
@@ -173,6 +179,7 @@ impl Control {
 
     fn receiver_constraints(
         &mut self,
+        now: Time,
         key: EndpointKey,
         mut constraints: ReceiverVideoConstraints,
     ) {
@@ -187,6 +194,17 @@ impl Control {
         if let Some(selected) = &constraints.selected_sources {
             endpoint.selected.clone_from(selected);
         }
+        let count = |names: &Vec<SourceName>| u16::try_from(names.len()).unwrap_or(u16::MAX);
+        let wishes = What::Wishes {
+            last_n: constraints.last_n,
+            default_height: constraints
+                .default_constraints
+                .as_ref()
+                .map(|it| it.max_height),
+            on_stage: count(&endpoint.on_stage),
+            selected: count(&endpoint.selected),
+        };
+        endpoint.timeline.note(&self.config.timeline, now, wishes);
         self.outputs.worker(
             endpoint.worker,
             Command::ReceiverConstraints(key, Box::new(constraints)),
@@ -194,7 +212,13 @@ impl Control {
     }
 
     /// A client says what one of its video sources shows, now or when it will be signaled.
-    fn video_type(&mut self, key: EndpointKey, name: &SourceName, video_type: VideoType) {
+    fn video_type(
+        &mut self,
+        now: Time,
+        key: EndpointKey,
+        name: &SourceName,
+        video_type: VideoType,
+    ) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else {
             return;
         };
@@ -214,6 +238,8 @@ impl Control {
         }
         source.video_type = video_type;
         let source = source.key;
+        let what = What::VideoType(name.clone(), video_type);
+        endpoint.timeline.note(&self.config.timeline, now, what);
         endpoint.sources = Arc::new(sources);
         let conference = endpoint.conference;
         if let Some(conference) = self.conferences.get_mut(&conference) {
@@ -401,7 +427,12 @@ impl Control {
     }
 
     /// Tells the owner of a source what anybody wants of it.
-    pub(super) fn send_sender_constraint(&mut self, conference: ConferenceKey, source: SourceKey) {
+    pub(super) fn send_sender_constraint(
+        &mut self,
+        now: Time,
+        conference: ConferenceKey,
+        source: SourceKey,
+    ) {
         let Some(conference) = self.conferences.get(&conference) else {
             return;
         };
@@ -421,6 +452,8 @@ impl Control {
         else {
             return;
         };
+        let told = What::SenderConstraint(name.clone(), max_height);
+        self.note(now, owner, told);
         self.tell(
             owner,
             ServerMessage::SenderSourceConstraints {
@@ -431,14 +464,14 @@ impl Control {
     }
 
     /// Tells an endpoint what anybody wants of each of its video sources, where that is known.
-    fn send_sender_constraints(&mut self, key: EndpointKey) {
+    fn send_sender_constraints(&mut self, now: Time, key: EndpointKey) {
         let Some(endpoint) = self.endpoints.get(&key) else {
             return;
         };
         let conference = endpoint.conference;
         let sources: Vec<SourceKey> = endpoint.video_sources().map(|source| source.key).collect();
         for source in sources {
-            self.send_sender_constraint(conference, source);
+            self.send_sender_constraint(now, conference, source);
         }
     }
 }

@@ -35,6 +35,7 @@ mod output;
 mod queries;
 mod signaling;
 mod summary;
+mod timeline;
 mod transport_state;
 mod why;
 

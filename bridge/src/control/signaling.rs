@@ -18,6 +18,7 @@ use crate::limits::MAX_REMOTE_CANDIDATES;
 use crate::media::{EndpointSources, Extension, ExtensionMap, MediaFormats, SourceDescription};
 use crate::messages::{Command, PoolCommand, RemoteIce};
 use crate::time::Time;
+use crate::timeline::What;
 use crate::transport::ice::Credentials;
 use crate::transport::secure::Setup;
 
@@ -134,7 +135,7 @@ impl Control {
     /// that another endpoint of the conference has (T33), or a limit (T31).
     pub fn set_sources(
         &mut self,
-        _now: Time,
+        now: Time,
         endpoint: EndpointKey,
         sources: Vec<NewSource>,
     ) -> Result<(), ControlError> {
@@ -203,6 +204,9 @@ impl Control {
             diarize: endpoint.options.diarize,
             sources: new,
         });
+        let announced = u16::try_from(kept.len()).unwrap_or(u16::MAX);
+        let what = What::Announced(announced);
+        endpoint.timeline.note(&self.config.timeline, now, what);
         let command = || Command::Sources(conference.key, Arc::clone(&endpoint.sources));
         self.outputs.shards(conference, command);
 
@@ -215,13 +219,15 @@ impl Control {
     }
 
     /// Drops an endpoint's media of a kind on arrival, or no longer.
-    pub fn set_force_mute(&mut self, _now: Time, endpoint: EndpointKey, audio: bool, video: bool) {
+    pub fn set_force_mute(&mut self, now: Time, endpoint: EndpointKey, audio: bool, video: bool) {
         let Some(endpoint) = self.endpoints.get_mut(&endpoint) else {
             return;
         };
         let force_mute = ForceMute { audio, video };
         if endpoint.force_mute != force_mute {
             endpoint.force_mute = force_mute;
+            let what = What::ForceMuted { audio, video };
+            endpoint.timeline.note(&self.config.timeline, now, what);
             self.outputs.worker(
                 endpoint.worker,
                 Command::ForceMute {
@@ -234,7 +240,7 @@ impl Control {
     }
 
     /// Asks for an ICE restart in place (media-plane spec §1.8, colibri2 spec §3.9).
-    pub fn restart_ice(&mut self, _now: Time, endpoint: EndpointKey) -> RestartOutcome {
+    pub fn restart_ice(&mut self, now: Time, endpoint: EndpointKey) -> RestartOutcome {
         let config = &self.config.ice;
         let enabled = config.restart_enabled && !config.restart_timeout.is_zero();
         let Some(state) = self.endpoints.get_mut(&endpoint) else {
@@ -260,6 +266,8 @@ impl Control {
                 self.counters.ice_restarts_started += 1;
                 let generation = state.transport.begin_restart(credentials.clone());
                 info!(parent: &state.span, generation, "ICE restart started");
+                let what = What::IceRestart(generation);
+                state.timeline.note(&self.config.timeline, now, what);
                 let command = Command::RestartIce {
                     endpoint,
                     generation,

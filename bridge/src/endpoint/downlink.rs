@@ -8,6 +8,7 @@ use super::formats::FormatTable;
 use super::pacing::Paced;
 use super::red::{self, AudioHistory, Treatment};
 use crate::cc::{ClusterId, Pacer, SendSideEstimator};
+use crate::conference::Watch;
 use crate::config::RedConfig;
 use crate::counters::Counter;
 use crate::ids::{Path, SourceKey};
@@ -82,6 +83,10 @@ pub(crate) struct VideoStream {
     pub projection: Projection,
     pub records: SentRecords,
     pub sent: SentCounts,
+    /// What was last seen of it.
+    pub watch: Watch,
+    /// A packet could not be sent, as the receiver did not negotiate its codec.
+    pub unreadable: bool,
     /// Payload type and timestamp of the newest packet: padding continues them.
     pub(super) newest: Option<(u8, u32)>,
 }
@@ -101,6 +106,8 @@ impl VideoStream {
             projection: Projection::new(Start::random(random)),
             records: SentRecords::new(),
             sent: SentCounts::default(),
+            watch: Watch::default(),
+            unreadable: false,
             newest: None,
         }
     }
@@ -143,6 +150,12 @@ pub(crate) struct Downlink {
     pub bytes: u64,
     /// Packets that the endpoint reported as lost, since its start.
     pub lost: u64,
+    /// Packets that the endpoint asked for again, since its start.
+    pub nacks: u64,
+    /// Those of them that were sent again.
+    pub resent: u64,
+    /// Its requests for keyframes.
+    pub keyframe_requests: u64,
     /// REMB came although it was not negotiated.
     pub spurious_remb: bool,
     /// Loss that the endpoint last reported, 0 to 1.
@@ -262,6 +275,7 @@ impl Downlink {
             };
         };
         let Some(payload_type) = formats.outgoing(packet.header.payload_type, packet.codec) else {
+            stream.unreadable = true;
             return Forwarded::default();
         };
         stream
@@ -447,6 +461,7 @@ impl Downlink {
         sequence: u16,
         caches: &[PacketCache],
     ) {
+        self.nacks += 1;
         let rtt = self.round_trip();
         let Some(stream) = self.video.get_mut(stream_index) else {
             return;
@@ -479,6 +494,7 @@ impl Downlink {
             .is_some()
             && let Some(stream) = self.video.get_mut(stream_index)
         {
+            self.resent += 1;
             stream.records.resent(cx.now, &sent);
         }
         cx.buffers.recycle(packet);

@@ -17,6 +17,7 @@ use crate::random::Random;
 use crate::receive::{RateWindow, RttEstimator};
 use crate::srtp;
 use crate::time::Time;
+use crate::timeline::Notebook;
 use crate::token_bucket::TokenBucket;
 use crate::transport::ice::IceTransport;
 use crate::worker::Place;
@@ -98,6 +99,8 @@ pub(crate) struct Endpoint {
     /// Activity last told to the control plane.
     pub activity_told: Time,
     pub schedule: Schedule,
+    /// For its timeline.
+    pub notebook: Notebook,
     handshake_second: u64,
     handshake_datagrams: u32,
 }
@@ -155,6 +158,9 @@ impl Endpoint {
                 packets: 0,
                 bytes: 0,
                 lost: 0,
+                nacks: 0,
+                resent: 0,
+                keyframe_requests: 0,
                 spurious_remb: false,
                 reported_loss: 0.0,
             },
@@ -186,6 +192,7 @@ impl Endpoint {
                 estimate_event: now + config.channel.connection_stats_interval,
                 armed: Time::FAR,
             },
+            notebook: Notebook::default(),
             handshake_second: 0,
             handshake_datagrams: 0,
         }

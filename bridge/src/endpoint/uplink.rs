@@ -44,6 +44,10 @@ pub(crate) struct UplinkStream {
     pub role: Role,
     pub stream: IncomingStream,
     pub nack: Option<NackGenerator>,
+    /// Packets that the endpoint was asked for again.
+    pub asked: u64,
+    /// Packets that it sent again.
+    repaired: u64,
     /// Reads its dependency descriptors, from the first one on.
     dependency: Option<Box<DependencyParser>>,
     /// When its newest packet came.
@@ -171,6 +175,8 @@ impl Uplink {
             let stream = match kept {
                 Some(index) => old.swap_remove(index),
                 None => UplinkStream {
+                    asked: 0,
+                    repaired: 0,
                     ssrc,
                     role,
                     stream: match role {
@@ -411,6 +417,7 @@ impl Uplink {
         if kind_of(codec) != Some(kind) {
             return Err(Some(Counter::DropRtpPayloadType));
         }
+        stream.repaired += u64::from(repaired);
         let arrival = if repaired {
             stream.stream.on_rtx(header.sequence)
         } else {
@@ -533,6 +540,8 @@ impl Uplink {
                 MediaKind::Video => stats.sending_video |= sending,
             }
             stats.received += stream.stream.packets();
+            stats.nacks_out += stream.asked;
+            stats.repaired += stream.repaired;
             stats.lost += u64::try_from(stream.stream.cumulative_lost()).unwrap_or(0);
         }
     }

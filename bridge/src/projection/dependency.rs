@@ -40,6 +40,10 @@ pub(super) struct DecodeTarget {
 }
 
 impl DecodeTarget {
+    pub(super) fn current(&self) -> u8 {
+        self.current
+    }
+
     /// Template ids of a keyframe's structure go on from those sent before: by themselves if the source
     /// counts on or repeats its structure.
     fn number_templates(

@@ -32,6 +32,8 @@ pub(super) enum Entry {
 pub(super) struct QualityFilter {
     target: LayerIndex,
     current: Option<u8>,
+    /// When the current encoding began to be sent.
+    since: Option<Time>,
     needs_keyframe: bool,
     /// First keyframe of the current group.
     group: Option<Time>,
@@ -46,6 +48,7 @@ impl QualityFilter {
         QualityFilter {
             target: LayerIndex::SUSPENDED,
             current: None,
+            since: None,
             needs_keyframe: false,
             group: None,
             seen: Time::ZERO,
@@ -66,6 +69,11 @@ impl QualityFilter {
 
     pub(super) fn current(&self) -> Option<u8> {
         self.current
+    }
+
+    /// When the encoding began that is or was last sent.
+    pub(super) fn since(&self) -> Option<Time> {
+        self.since
     }
 
     pub(super) fn needs_keyframe(&self) -> bool {
@@ -132,6 +140,9 @@ impl QualityFilter {
                 }
             };
             if accept {
+                if self.current != Some(encoding) {
+                    self.since = Some(now);
+                }
                 self.current = Some(encoding);
                 return Some(Entry::Keyframe);
             }
@@ -179,6 +190,7 @@ impl QualityFilter {
         if accept {
             self.seen = now;
             if self.current != Some(encoding) {
+                self.since = Some(now);
                 self.current = Some(encoding);
                 self.blind_start = true;
                 self.needs_keyframe = false;

@@ -263,6 +263,35 @@ impl Projection {
         self.filter.current()
     }
 
+    /// The layer that is being sent: the highest spatial layer or the decode target where the codec has such, and the temporal
+    /// layer that is wanted, or 0 while another encoding or layer is sent than wanted.
+    pub fn current(&self) -> LayerIndex {
+        let Some(encoding) = self.filter.current() else {
+            return LayerIndex::SUSPENDED;
+        };
+        let target = self.filter.target();
+        let (spatial, temporal) = match self.class {
+            Some(Class::Numbered(Scheme::Dependency)) => {
+                let target = self.decode_target.current();
+                (target >> 3, target & 7)
+            }
+            Some(Class::Numbered(Scheme::Vp9)) => (self.layers.current(), target.temporal()),
+            _ => (0, target.temporal()),
+        };
+        let wanted = LayerIndex::new(encoding, spatial, temporal);
+        let has_targets = self.class == Some(Class::Numbered(Scheme::Dependency));
+        if has_targets || wanted.encoding() == target.encoding() && spatial == target.spatial() {
+            wanted
+        } else {
+            LayerIndex::new(encoding, spatial, 0)
+        }
+    }
+
+    /// When the encoding that is being sent, or was sent last, began to be.
+    pub fn switched_at(&self) -> Option<Time> {
+        self.filter.since()
+    }
+
     /// Whether a keyframe of the source should be requested. Ask after [`Projection::set_target`] and
     /// after each [`Projection::offer`], whatever its verdict.
     pub fn needs_keyframe(&self) -> bool {

@@ -69,6 +69,11 @@ impl Default for SpatialLayers {
 }
 
 impl SpatialLayers {
+    /// The highest layer that is sent.
+    pub(super) fn current(&self) -> u8 {
+        self.current
+    }
+
     fn is_sent(&self, spatial_id: u8) -> bool {
         let base = self.bases.get(usize::from(spatial_id));
         base.is_some_and(|base| base.is_some_and(|base| base.sent))

@@ -715,13 +715,13 @@ impl Worker {
         }
     }
 
-    fn stats(&self, now: Time) -> WorkerStats {
+    fn stats(&mut self, now: Time) -> WorkerStats {
         let mut stats = WorkerStats {
             counters: self.counters.clone(),
             conferences: self.shards.len(),
             ..WorkerStats::default()
         };
-        for (_, shard) in &self.shards {
+        for (_, shard) in &mut self.shards {
             shard.collect_stats(now, &mut stats.endpoints);
         }
         stats

@@ -27,6 +27,10 @@ pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
         .route("/debug/{conference}", get(conference::<P>))
         .route("/debug/{conference}/why", get(why::<P>))
         .route("/debug/{conference}/{endpoint}", get(endpoint::<P>))
+        .route(
+            "/debug/{conference}/{endpoint}/timeline",
+            get(timeline::<P>),
+        )
         .route("/colibri/debug", get(moved))
         .route("/colibri/debug/{*rest}", get(moved))
         .merge(features::routes())
@@ -180,11 +184,35 @@ async fn why<P: Process>(
     });
     match answer {
         Some(answer) => Json(answer).into_response(),
-        None => (
-            StatusCode::NOT_FOUND,
-            format!("no conference has the id {conference}: /debug lists them\n"),
-        )
-            .into_response(),
+        None => unknown(&format!("no conference has the id {conference}")),
+    }
+}
+
+fn unknown(what: &str) -> Response {
+    let text = format!("{what}: /debug lists them\n");
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+#[derive(Deserialize)]
+struct Later {
+    #[serde(default)]
+    since: u32,
+}
+
+/// What happened to an endpoint lately: an answer of ours, not known to Jitsi Videobridge.
+async fn timeline<P: Process>(
+    State(service): Shared<P>,
+    Path((conference, endpoint)): Path<(String, String)>,
+    Query(Later { since }): Query<Later>,
+) -> Response {
+    let id = EndpointId::from(endpoint.as_str());
+    let answer = service.process.with_control(|control, now| {
+        let endpoint = control.find_endpoint(find(control, &conference)?, &id)?;
+        Some(control.timeline(now, endpoint, since, epoch_ms(now)))
+    });
+    match answer {
+        Some(answer) => Json(answer).into_response(),
+        None => unknown(&format!("{conference} has no endpoint {endpoint}")),
     }
 }
 

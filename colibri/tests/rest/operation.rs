@@ -172,6 +172,22 @@ async fn rest_and_stats_case_38_debug() {
     assert_eq!(status, 404);
     let (status, _) = get(format!("/debug/{id}/why?viewer=a")).await;
     assert_eq!(status, 400);
+    let (status, timeline) = get(format!("/debug/{id}/a/timeline")).await;
+    assert_eq!((status, &timeline["endpoint"]), (200, &json!("a")));
+    assert_eq!(timeline["events"][0]["event"], "created");
+    let next = timeline["next"].as_u64().unwrap();
+    let (_, later) = get(format!("/debug/{id}/a/timeline?since={next}")).await;
+    assert_eq!(
+        (&later["events"], &later["samples"]),
+        (&json!([]), &json!([]))
+    );
+    for (path, expected) in [
+        (format!("/debug/{id}/z/timeline"), 404),
+        ("/debug/ffff/a/timeline".to_owned(), 404),
+        (format!("/debug/{id}/a/timeline?since=yesterday"), 400),
+    ] {
+        assert_eq!(get(path.clone()).await.0, expected, "{path}");
+    }
     let (_, other) = get(format!("/debug/{id}/z")).await;
     assert_eq!(other["conferences"][id]["endpoints"], json!({}));
     let (status, unknown) = get("/debug/ffff".into()).await;

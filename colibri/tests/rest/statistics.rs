@@ -67,6 +67,8 @@ fn report(endpoint: EndpointKey, media: MediaStats) -> EndpointStats {
         packets_in: 0,
         packets_out: 0,
         media,
+        happened: Vec::new(),
+        missed: 0,
     }
 }
 

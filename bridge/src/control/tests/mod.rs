@@ -7,6 +7,7 @@ mod exports;
 mod sequences;
 mod signaling;
 mod speakers;
+mod timeline;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

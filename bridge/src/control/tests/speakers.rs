@@ -123,6 +123,8 @@ fn rtt(world: &mut World, endpoint: EndpointKey, rtt: u64) {
         packets_in: 0,
         packets_out: 0,
         media: MediaStats::default(),
+        happened: Vec::new(),
+        missed: 0,
     };
     let stats = WorkerStats {
         endpoints: vec![stats],

@@ -1,151 +1,12 @@
-//! What is tried: after RFC 8867 and what users meet.
+//! What users meet on the way to them.
 
 use std::time::Duration;
 
 use causeway_bridge::sim::link::LinkConfig;
-use causeway_bridge::units::Bitrate;
 
-use super::measure::Outcome;
-use super::world::Role;
-
-/// A path that changes.
-#[derive(Clone)]
-pub struct Change {
-    /// Seconds from the beginning.
-    pub at: f64,
-    pub config: LinkConfig,
-}
-
-/// One of them.
-pub struct Scenario {
-    /// Also the name of its picture.
-    pub name: &'static str,
-    pub what: &'static str,
-    pub seconds: u64,
-    pub roles: Vec<Role>,
-    /// Of each downlink, what it is when, beginning at zero. Receivers of the first are those that are watched.
-    pub downs: Vec<Vec<Change>>,
-    /// The same for the uplink of the first participant, the sender.
-    pub up: Vec<Change>,
-    /// Seconds between which a file transfer shares the first downlink.
-    pub rival: Option<(u64, u64)>,
-    /// Second from which the path carries the highest encoding, if it does.
-    pub lifted_at: f64,
-    pub bounds: Bounds,
-}
-
-/// What has to hold after the first ten seconds, whatever the seed.
-#[derive(Clone, Copy)]
-pub struct Bounds {
-    /// Least mean of the estimate, as a share of the path's rate.
-    pub utilisation: f64,
-    /// ms that the queue is not above for 95 % of the time.
-    pub queue: f64,
-    /// Pauses of the picture longer than half a second.
-    pub freezes: u64,
-    /// Changes of the encoding in a minute.
-    pub switches: f64,
-    /// Share of the audio.
-    pub audio_lost: f64,
-    /// Seconds until the highest encoding, where the path carries it.
-    pub top_after: f64,
-}
-
-impl Bounds {
-    /// What a run did not keep, with its figure.
-    pub fn broken_by(&self, outcome: &Outcome) -> Vec<String> {
-        let most = [
-            ("ms of queue", outcome.queue.1, self.queue),
-            ("freezes", outcome.freezes.0 as f64, self.freezes as f64),
-            (
-                "switches per minute",
-                outcome.switches_per_minute,
-                self.switches,
-            ),
-            ("audio lost", outcome.audio_lost, self.audio_lost),
-            (
-                "s to 720p",
-                outcome.top_after.unwrap_or(f64::INFINITY),
-                self.top_after,
-            ),
-            // The larger the better.
-            (
-                "utilisation",
-                -outcome.utilisation.unwrap_or(1.0),
-                -self.utilisation,
-            ),
-        ];
-        let broken = most.iter().filter(|(_, figure, bound)| figure > bound);
-        broken
-            .map(|(what, figure, bound)| {
-                format!("{what}: {:.3}, bound {:.3}", figure.abs(), bound.abs())
-            })
-            .collect()
-    }
-}
-
-/// The goals on a path that does not change.
-const STABLE: Bounds = Bounds {
-    utilisation: 0.85,
-    queue: 50.0,
-    freezes: 0,
-    switches: 2.0,
-    audio_lost: 0.001,
-    top_after: f64::INFINITY,
+use super::{
+    Bounds, CHANGING, Change, Rivalry, Role, SENDER, STABLE, Scenario, VIEWER, change, one, path,
 };
-
-/// The goals on a path that changes.
-const CHANGING: Bounds = Bounds {
-    utilisation: 0.5,
-    queue: 60.0,
-    switches: 10.0,
-    top_after: 10.0,
-    ..STABLE
-};
-
-const SENDER: Role = Role {
-    camera: true,
-    talks: true,
-    stage: None,
-    down: 1,
-};
-
-const VIEWER: Role = Role {
-    camera: false,
-    talks: false,
-    stage: Some(0),
-    down: 0,
-};
-
-/// `kbps` with a buffer of `buffer` ms, `delay` ms away.
-fn path(kbps: u64, buffer: u64, delay: u64) -> LinkConfig {
-    let rate = Bitrate::kbps(kbps);
-    LinkConfig {
-        rate: Some(rate),
-        queue_bytes: rate.bytes_in(Duration::from_millis(buffer)) as usize,
-        delay: Duration::from_millis(delay),
-        ..LinkConfig::default()
-    }
-}
-
-fn change(at: f64, config: LinkConfig) -> Change {
-    Change { at, config }
-}
-
-/// One sender with a camera in three encodings, one who has it on stage behind these paths.
-fn one(name: &'static str, what: &'static str, seconds: u64, down: Vec<Change>) -> Scenario {
-    Scenario {
-        name,
-        what,
-        seconds,
-        roles: vec![SENDER, VIEWER],
-        downs: vec![down, vec![change(0.0, LinkConfig::default())]],
-        up: Vec::new(),
-        rival: None,
-        lifted_at: 0.0,
-        bounds: STABLE,
-    }
-}
 
 /// Short outages, and jitter all the time.
 fn wifi(seconds: u64) -> Vec<Change> {
@@ -165,7 +26,6 @@ fn wifi(seconds: u64) -> Vec<Change> {
     changes
 }
 
-/// All of them.
 pub fn all() -> Vec<Scenario> {
     let ample = || change(0.0, LinkConfig::default());
     let mut scenarios = vec![
@@ -183,26 +43,6 @@ pub fn all() -> Vec<Scenario> {
                 "3 Mbit/s, buffer 300 ms",
                 90,
                 vec![change(0.0, path(3_000, 300, 25))],
-            )
-        },
-        Scenario {
-            lifted_at: 40.0,
-            bounds: Bounds {
-                freezes: 6,
-                queue: 290.0,
-                audio_lost: 0.002,
-                ..CHANGING
-            },
-            ..one(
-                "variable",
-                "1, 2.5, 0.6 and 1 Mbit/s (RFC 8867 §5.1)",
-                100,
-                vec![
-                    change(0.0, path(1_000, 300, 50)),
-                    change(40.0, path(2_500, 300, 50)),
-                    change(60.0, path(600, 300, 50)),
-                    change(80.0, path(1_000, 300, 50)),
-                ],
             )
         },
         Scenario {
@@ -322,7 +162,7 @@ pub fn all() -> Vec<Scenario> {
         )
     });
     scenarios.push(Scenario {
-        rival: Some((20, 60)),
+        rivals: vec![Rivalry::Long(20, 60)],
         bounds: Bounds {
             queue: 320.0,
             ..CHANGING
@@ -344,7 +184,7 @@ pub fn all() -> Vec<Scenario> {
         },
         ..one(
             "two",
-            "two receivers share 4.6 Mbit/s (RFC 8867 §5.4)",
+            "two receivers share 4.6 Mbit/s",
             90,
             vec![change(0.0, path(4_600, 300, 25))],
         )
@@ -388,27 +228,4 @@ pub fn all() -> Vec<Scenario> {
         )
     });
     scenarios
-}
-
-#[cfg(test)]
-mod tests {
-    use causeway_bridge::config::PacingConfig;
-
-    use super::*;
-    use crate::lab::measure;
-
-    #[test]
-    fn receivers_get_what_is_promised() {
-        for scenario in all() {
-            for seed in 1..=2 {
-                let outcome = measure::run(&scenario, seed, PacingConfig::default());
-                let broken = scenario.bounds.broken_by(&outcome);
-                assert!(
-                    broken.is_empty(),
-                    "{} with seed {seed}: {broken:?}",
-                    scenario.name
-                );
-            }
-        }
-    }
 }
