@@ -1,6 +1,7 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
 mod addresses;
+mod capture;
 mod check;
 mod cli;
 mod config;

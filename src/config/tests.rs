@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::srtp::Profile;
@@ -665,4 +666,27 @@ fn t61_a_token_and_networks_guard_the_control_api() {
         assert!(!refused.contains("horse"), "{refused}");
     }
     assert!(refused("videobridge.apis.rest.allowed-networks = [lan]").contains("`lan` is neither"));
+}
+
+#[test]
+fn captures_are_off_and_bounded_unless_the_file_says_otherwise() {
+    let defaults = accepted("").captures;
+    assert!(!defaults.enabled);
+    assert_eq!(defaults.directory, Path::new("/tmp"));
+    assert_eq!(defaults.max_bytes, 256 << 20);
+    assert_eq!(defaults.max_duration, Duration::from_secs(600));
+
+    let set = accepted(
+        "jmt.debug.pcap { enabled = true, directory = /var/captures, max-bytes = 10 MiB, max-duration = 1 minute }",
+    )
+    .captures;
+    assert!(set.enabled);
+    assert_eq!(set.directory, Path::new("/var/captures"));
+    assert_eq!(set.max_bytes, 10 << 20);
+    assert_eq!(set.max_duration, Duration::from_secs(60));
+    let warnings = warned("jmt.debug.pcap { enabled = true, start-enabled = true }");
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("one endpoint at a time")),
+        "{warnings:?}"
+    );
 }

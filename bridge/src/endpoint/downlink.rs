@@ -6,6 +6,7 @@
 
 use super::formats::FormatTable;
 use super::red::{self, AudioHistory, Treatment};
+use crate::capture::{CaptureTap, Direction};
 use crate::cc::{ClusterId, SendSideEstimator};
 use crate::config::RedConfig;
 use crate::counters::Counter;
@@ -145,6 +146,8 @@ pub(crate) struct Downlink {
     pub spurious_remb: bool,
     /// Loss that the endpoint last reported, 0 to 1.
     pub reported_loss: f32,
+    /// Where the endpoint's packets are copied, those that it sends included.
+    pub capture: Option<Box<CaptureTap>>,
 }
 
 /// Header fields of an outgoing packet.
@@ -536,6 +539,9 @@ impl Downlink {
         slot.get_mut(header_len..len)?.fill(0);
         slot[len - 1] = PADDING as u8;
         slot[0] |= 0x20;
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, &slot[..len]);
+        }
         let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
         self.count_sent(cx, len);
@@ -643,6 +649,9 @@ impl Downlink {
             Payload::Vp9(vp9) => vp9.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
             Payload::Dependency(_) | Payload::Plain { .. } | Payload::Opaque | Payload::Red(_) => {}
         }
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, &slot[..end]);
+        }
         let sealed = srtp
             .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
             .ok()?;
@@ -672,6 +681,9 @@ impl Downlink {
             return false;
         };
         body.copy_from_slice(compound);
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, compound);
+        }
         let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else {
             return false;
         };

@@ -153,6 +153,7 @@ impl Endpoint {
                 bytes: 0,
                 lost: 0,
                 spurious_remb: false,
+                capture: None,
                 reported_loss: 0.0,
             },
             receiver: Receiver {
