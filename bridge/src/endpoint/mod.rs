@@ -25,6 +25,8 @@ use crate::worker::egress::ChainHint;
 pub(crate) mod downlink;
 pub(crate) mod early;
 pub mod formats;
+#[cfg(test)]
+mod recorded;
 pub(crate) mod red;
 pub(crate) mod uplink;
 
