@@ -35,6 +35,14 @@ pub struct Cli {
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
 
+    /// Where the demo serves what is for operators, such as /debug and /metrics [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub private: Option<SocketAddr>,
+
+    /// Let operators of the demo capture packets into files in this directory
+    #[arg(long, value_name = "DIRECTORY", requires = "private")]
+    pub captures: Option<PathBuf>,
+
     /// UDP addresses for media, each with its port; repeat or separate by commas
     /// [demo default: 127.0.0.1:10000]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]

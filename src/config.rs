@@ -24,6 +24,7 @@ use causeway_colibri::rest::Token;
 use causeway_hocon::{Config, Error, Origin};
 use ipnet::IpNet;
 
+use crate::capture::CaptureOptions;
 use crate::export::ExportOptions;
 use crate::tls::Tls;
 
@@ -52,6 +53,8 @@ pub struct DaemonConfig {
     pub xmpp: Xmpp,
     /// Media exports.
     pub exports: ExportOptions,
+    /// Captures of packets.
+    pub captures: CaptureOptions,
     /// Self checks.
     pub health: Health,
     /// Ways to stop.
@@ -85,6 +88,7 @@ impl Default for DaemonConfig {
             rest: Rest::default(),
             xmpp: Xmpp::default(),
             exports: ExportOptions::default(),
+            captures: CaptureOptions::default(),
             health: Health::default(),
             shutdown: Shutdown::default(),
             initial_drain_mode: false,

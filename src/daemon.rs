@@ -191,9 +191,12 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
     // Recorders finish what they have.
     let _ = end_exports.send(());
     let _ = exports.await;
-    tokio::task::spawn_blocking(move || bridge.stop())
-        .await
-        .map_err(|error| other(error.to_string()))?;
+    tokio::task::spawn_blocking(move || {
+        bridge.stop();
+        process.finish_captures();
+    })
+    .await
+    .map_err(|error| other(error.to_string()))?;
     if unsound.get() {
         return Err(other(
             "ended because of internal errors, which the log shows: the service manager starts it again".to_owned(),

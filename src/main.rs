@@ -1,6 +1,7 @@
 //! Causeway: a selective forwarding unit that drops in for Jitsi Videobridge.
 
 mod addresses;
+mod capture;
 mod check;
 mod cli;
 mod config;
@@ -21,20 +22,24 @@ mod watchdog;
 mod websocket;
 mod xmpp;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use causeway_bridge::Bridge;
 use causeway_bridge::config::BridgeConfig;
 use causeway_bridge::random::Random;
+use causeway_colibri::handler::{Handler, HandlerOptions};
+use causeway_colibri::rest::{self, Access, RestOptions};
 use clap::Parser;
 use tokio::net::TcpListener;
 
 use crate::cli::{Cli, Command, LogFormat};
-use crate::config::Sources;
+use crate::config::{DaemonConfig, Sources};
 use crate::daemon::{DaemonError, Ended};
 use crate::host::DaemonHost;
 use crate::http::Audience;
+use crate::process::DaemonProcess;
 use crate::signals::Signals;
 
 #[global_allocator]
@@ -134,7 +139,8 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
     // Nothing in the demo asks for media exports.
     let (exports, _) = tokio::sync::mpsc::unbounded_channel();
     let (daemon_host, mut notices) = DaemonHost::new(Arc::clone(&sockets), exports);
-    let bridge = Bridge::start(config, daemon_host.clone()).map_err(|error| error.to_string())?;
+    let bridge =
+        Bridge::start(config.clone(), daemon_host.clone()).map_err(|error| error.to_string())?;
     let access = Arc::new(bridge.clone());
     let listener = TcpListener::bind(cli.http).await.map_err(|error| {
         format!(
@@ -154,6 +160,10 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         options,
         Random::from_os(),
     );
+    let operators = match cli.private {
+        Some(private) => Some(serve_operators(cli, private, &bridge, config, &sockets).await?),
+        None => None,
+    };
     let app = demo::router(demo.clone()).merge(websocket::router(access, sockets, ws_options));
     let informed = demo.clone();
     tokio::spawn(async move {
@@ -170,7 +180,52 @@ async fn run_demo(cli: &Cli) -> Result<(), String> {
         thread = daemon_host.failure() => return Err(daemon::failure(&thread)),
     }
     tracing::info!(participants = demo.participants(), "stopping");
-    tokio::task::spawn_blocking(move || bridge.stop())
-        .await
-        .map_err(|error| error.to_string())
+    tokio::task::spawn_blocking(move || {
+        bridge.stop();
+        if let Some(operators) = operators {
+            operators.finish_captures();
+        }
+    })
+    .await
+    .map_err(|error| error.to_string())
+}
+
+/// What the daemon serves to operators, for the demo.
+async fn serve_operators(
+    cli: &Cli,
+    address: SocketAddr,
+    bridge: &Bridge,
+    config: BridgeConfig,
+    sockets: &Arc<websocket::WebSockets>,
+) -> Result<Arc<DaemonProcess>, String> {
+    let mut config = DaemonConfig {
+        bridge: config,
+        ..DaemonConfig::default()
+    };
+    // They are the participants of their own demo.
+    config.bridge.net.redact_remote_addresses = false;
+    if let Some(directory) = &cli.captures {
+        config.captures.enabled = true;
+        config.captures.directory = directory.clone();
+    }
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        format!("can not serve HTTP on {address}: {error}. Choose another address with --private")
+    })?;
+    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(sockets));
+    let handler = Handler::new(HandlerOptions {
+        sctp: true,
+        websockets: None,
+    });
+    let options = RestOptions {
+        access: Access {
+            loopback: address.ip().is_loopback(),
+            ..Access::default()
+        },
+        ..RestOptions::default()
+    };
+    let app = rest::router(Arc::clone(&process), handler, options);
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!(%address, "private HTTP server");
+    tokio::spawn(http::serve(listener, app, Audience::Operators, None));
+    Ok(process)
 }

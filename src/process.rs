@@ -7,9 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use causeway_bridge::Bridge;
 use causeway_bridge::control::{Control, ControlAccess};
 use causeway_bridge::time::Time;
+use causeway_colibri::rest::Captures;
 use causeway_colibri::statistics::{ProcessFacts, WebSocketFacts};
 use causeway_colibri::{Health, MucClients, Process, ServiceState};
 
+use crate::capture::CaptureFiles;
 use crate::config::DaemonConfig;
 use crate::export;
 use crate::health::HealthMonitor;
@@ -28,6 +30,7 @@ pub struct DaemonProcess {
     average_participant_stress: f64,
     sockets: Arc<WebSockets>,
     exports: Arc<export::Totals>,
+    captures: Arc<CaptureFiles>,
     started_ms: u64,
     /// Set when they start, as they need the process themselves.
     xmpp: OnceLock<Arc<Clients<DaemonProcess>>>,
@@ -52,6 +55,11 @@ impl DaemonProcess {
             average_participant_stress: config.load.average_participant_stress,
             sockets,
             exports: Arc::default(),
+            captures: CaptureFiles::new(
+                bridge.clone(),
+                config.captures.clone(),
+                config.bridge.net.redact_remote_addresses,
+            ),
             started_ms: started.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0)),
             bridge,
             xmpp: OnceLock::new(),
@@ -61,6 +69,11 @@ impl DaemonProcess {
     /// Where media exports count.
     pub fn export_totals(&self) -> Arc<export::Totals> {
         Arc::clone(&self.exports)
+    }
+
+    /// Completes the files of all captures.
+    pub fn finish_captures(&self) {
+        self.captures.finish();
     }
 
     /// Takes note of the connections to XMPP servers.
@@ -110,6 +123,10 @@ impl Process for DaemonProcess {
 
     fn muc_clients(&self) -> Option<&dyn MucClients> {
         self.xmpp.get().map(|clients| &**clients as &dyn MucClients)
+    }
+
+    fn captures(&self) -> Option<&dyn Captures> {
+        Some(&*self.captures)
     }
 
     fn stress(&self) -> f64 {

@@ -152,7 +152,10 @@ async function joinFromLobby() {
             microphone: $('microphone-choice').value,
             screen: fake || query.get('screen') === 'test' ? 'test' : '',
             codec: query.get('codec') ?? '',
+            audio: query.get('audio') ?? '',
             channel: query.get('channel') ?? '',
+            mode: query.get('mode') ?? '',
+            without: query.get('without') ?? '',
         });
     } catch (error) {
         lobbyError(error.message);

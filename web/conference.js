@@ -2,7 +2,7 @@
 //
 // Puts signaling and session together, and rebuilds both when the bridge has let us go.
 
-import { preferCodec } from './sdp.js';
+import { preferCodec, withoutExtension } from './sdp.js';
 import { heightToRequest } from './layout.js';
 import { openCamera, openMicrophone, openScreen } from './media.js';
 import { Session } from './session.js';
@@ -78,11 +78,12 @@ export class Conference extends EventTarget {
     // ---- joining and leaving -------------------------------------------------------------------------
 
     /**
-     * Joins. Camera and microphone are a device id, "" (any), "test" or "off"; `codec` is the preferred video codec;
-     * with the channel "websocket" no data channel is tried.
+     * Joins. Camera and microphone are a device id, "" (any), "test" or "off"; `codec` is the preferred video codec,
+     * `audio` that of audio; with the channel "websocket" no data channel is tried; header extensions whose URI contains `without` are not
+     * negotiated; for `mode` see {@link Session}.
      */
-    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', channel = '' }) {
-        Object.assign(this.#choices, { camera, microphone, screen, codec, channel });
+    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', audio = '', channel = '', mode = '', without = '' }) {
+        Object.assign(this.#choices, { camera, microphone, screen, codec, audio, channel, mode, without });
         this.#wanted = { camera: camera !== 'off', microphone: microphone !== 'off' };
         this.room = room;
         this.name = name;
@@ -119,11 +120,16 @@ export class Conference extends EventTarget {
         this.#rosterKnown = false;
         this.#signaling = signaling;
         this.#sampler = new Sampler();
-        const formats = this.#choices.codec
-            ? preferCodec(reply.formats, this.#choices.codec)
-            : reply.formats;
+        let { formats } = reply;
+        for (const [kind, codec] of [['video', this.#choices.codec], ['audio', this.#choices.audio]]) {
+            formats = codec ? preferCodec(formats, kind, codec) : formats;
+        }
+        if (this.#choices.without) {
+            formats = withoutExtension(formats, this.#choices.without);
+        }
         const dataChannel = reply.dataChannel && !(this.#choices.channel === 'websocket' && reply.webSocket);
-        const session = new Session({ ...reply, formats, dataChannel }, signaling, {
+        const { mode } = this.#choices;
+        const session = new Session({ ...reply, formats, dataChannel, mode }, signaling, {
             microphone: this.#open.microphone?.track ?? null,
             camera: this.#open.camera?.track ?? null,
         });

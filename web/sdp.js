@@ -83,12 +83,18 @@ function mediaLines({ direction, streams }, { payloadTypes, extensions }) {
     return lines;
 }
 
-/** The same formats with one video codec (`vp9`, …) in front, so that browsers send it if they can. */
-export function preferCodec(formats, codec) {
+/** The same formats with one codec (`vp9`, `red`, …) in front, so that browsers send it if they can. */
+export function preferCodec(formats, kind, codec) {
     const isWanted = ({ encoding }) => encoding.toLowerCase().startsWith(`${codec.toLowerCase()}/`);
     const order = payload => (isWanted(payload) ? 0 : 1);
-    const payloadTypes = formats.video.payloadTypes.toSorted((a, b) => order(a) - order(b));
-    return { ...formats, video: { ...formats.video, payloadTypes } };
+    const payloadTypes = formats[kind].payloadTypes.toSorted((a, b) => order(a) - order(b));
+    return { ...formats, [kind]: { ...formats[kind], payloadTypes } };
+}
+
+/** The same formats without the header extensions whose URI contains `text`. */
+export function withoutExtension(formats, text) {
+    const kept = ({ extensions, ...rest }) => ({ ...rest, extensions: extensions.filter(({ uri }) => !uri.includes(text)) });
+    return { audio: kept(formats.audio), video: kept(formats.video) };
 }
 
 /** The sections of an SDP text: arrays of lines, the session part first. */

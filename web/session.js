@@ -24,6 +24,9 @@ const MAX_RESTARTS = 3;
  * Events: `sources` (what is received from whom changed), `message` (detail: a message of the bridge that
  * is not about the session itself), `channel` (the bridge channel opened), `connection` (detail: state),
  * `lost` (the session is beyond repair: join again).
+ *
+ * With a `mode`, such as "L3T3_KEY" (W3C webrtc-svc), the camera is sent in it, all layers all the time whoever wants
+ * them: for recordings and measurements.
  */
 export class Session extends EventTarget {
     /** Maps a MID to what the bridge sends there: {mid, kind, source, owner, ssrc, rtx, videoType, track}. */
@@ -37,6 +40,7 @@ export class Session extends EventTarget {
     #endpoint;
     #formats;
     #transport;
+    #mode;
     #version = 0;
     #sections;
     #tracks = { microphone: null, camera: null, screen: null };
@@ -52,6 +56,7 @@ export class Session extends EventTarget {
         this.#endpoint = reply.endpoint;
         this.#formats = reply.formats;
         this.#transport = reply.transport;
+        this.#mode = reply.mode ?? '';
         Object.assign(this.#tracks, tracks);
         const { audio, video } = reply.bridgeSources;
         const own = (ssrc, msid) => [{ ssrc, msid }];
@@ -179,7 +184,9 @@ export class Session extends EventTarget {
         await this.#attach(Mid.camera, this.#tracks.camera, 'sendrecv');
         await this.#attach(Mid.screen, this.#tracks.screen, this.#tracks.screen ? 'sendonly' : 'inactive');
         const answer = await pc.createAnswer();
-        const sdp = addSimulcast(answer.sdp, Mid.camera, CAMERA_LAYERS.length);
+        // Spatial layers are in one stream.
+        const streams = /^L[23]/.test(this.#mode) ? 1 : CAMERA_LAYERS.length;
+        const sdp = streams > 1 ? addSimulcast(answer.sdp, Mid.camera, streams) : answer.sdp;
         try {
             await pc.setLocalDescription({ type: 'answer', sdp });
         } catch (error) {
@@ -274,11 +281,14 @@ export class Session extends EventTarget {
         const wanted = this.senderConstraints.get(this.ownSource('v0')) ?? 0;
         // Without a mode browsers make spatial layers of one stream of these codecs, and no simulcast.
         const [first] = this.#formats.video.payloadTypes;
-        const mode = /^(VP9|AV1)\//.test(first.encoding) ? { scalabilityMode: 'L1T3' } : {};
+        const usual = /^(VP9|AV1)\//.test(first.encoding) ? 'L1T3' : '';
+        const scalabilityMode = this.#mode || usual;
+        const mode = scalabilityMode ? { scalabilityMode } : {};
         await this.#configure(Mid.camera, (encoding, index, count) => {
             const { scale, maxBitrate } = count === 1 ? CAMERA_LAYERS.at(-1) : CAMERA_LAYERS[index];
             const fits = wanted < 0 || index === 0 || captured / scale <= wanted;
-            return { active: wanted !== 0 && fits, scaleResolutionDownBy: scale, maxBitrate, ...mode };
+            const active = (wanted !== 0 && fits) || (this.#mode !== '' && this.#tracks.camera !== null);
+            return { active, scaleResolutionDownBy: scale, maxBitrate, ...mode };
         });
         const screen = this.senderConstraints.get(this.ownSource('v1')) ?? 0;
         await this.#configure(Mid.screen, () => ({ active: screen !== 0, maxBitrate: SCREEN_MAX_BITRATE }));

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocation;
+pub mod capture;
 pub mod cc;
 pub mod channel;
 pub(crate) mod conference;

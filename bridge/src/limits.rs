@@ -196,6 +196,8 @@ pub const MAX_CONNECT_HEADERS: usize = 32;
 pub const MAX_CONNECT_URL: usize = 4_096;
 /// Packets that wait between workers and one export; the oldest is displaced.
 pub const EXPORT_TAP: usize = 512;
+/// Packets that wait between a worker and one capture; further ones are dropped. Half a second of 30 Mbit/s.
+pub const CAPTURE_FRAMES: usize = 2_048;
 /// Packets that wait for the websocket of one export; the oldest is dropped.
 pub const EXPORT_QUEUE: usize = 1_024;
 /// Events other than media that wait for it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::capture::CaptureTap;
 use crate::channel::{AudioSubscription, ReceiverVideoConstraints, SourceMapping, Topic};
 use crate::export::Tap;
 use crate::ids::{
@@ -80,6 +81,8 @@ pub enum Command {
     Taps(ConferenceKey, Arc<[Arc<Tap>]>),
     /// Audio for a synthetic source, to the worker of its owner.
     InjectAudio(ConferenceKey, Box<InjectedAudio>),
+    /// Copy the endpoint's packets into this tap from now on; `None` = no longer.
+    Capture(EndpointKey, Option<Box<CaptureTap>>),
     /// Ask the owner of a source for a keyframe at `at` (pre-emptive, allocation spec §5).
     RequestKeyframe(ConferenceKey, SourceKey, Time),
     /// Answer with [`Event::Stats`].

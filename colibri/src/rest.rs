@@ -5,6 +5,7 @@
 //! and others away from what is not for everybody (T61).
 
 mod access;
+mod captures;
 mod conferences;
 mod debug;
 mod muc_clients;
@@ -27,6 +28,7 @@ use causeway_bridge::control::ControlAccess;
 use serde_json::{Value, json};
 
 pub use self::access::{Access, BODY_TIMEOUT, Token};
+pub use self::captures::{CaptureError, CaptureSummary, CaptureTarget, Captures};
 pub use self::muc_clients::MucClients;
 use crate::handler::{Handler, ServiceState};
 use crate::statistics::ProcessFacts;
@@ -62,6 +64,11 @@ pub trait Process: ControlAccess {
 
     /// The XMPP connections, if the process can have any.
     fn muc_clients(&self) -> Option<&dyn MucClients> {
+        None
+    }
+
+    /// Captures of packets, if the process can make any.
+    fn captures(&self) -> Option<&dyn Captures> {
         None
     }
 }

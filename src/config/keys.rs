@@ -15,6 +15,7 @@ use causeway_hocon::{Error, Settings, Value};
 use tokio_rustls::rustls::SupportedProtocolVersion;
 
 use super::reader::{Reader, address, addresses, networks, number, period, positive, rate, text};
+use crate::capture::CaptureOptions;
 use crate::export::ExportOptions;
 use crate::tls::{self, Tls};
 
@@ -67,6 +68,7 @@ pub(super) fn read(settings: &Settings) -> Result<Loaded, ConfigError> {
     daemon(r, &mut config);
     channel(r, &mut config);
     exports(r, &mut config.exports);
+    captures(r, &mut config.captures);
 
     load::read(r, &mut config.load);
 
@@ -813,6 +815,29 @@ fn exports(r: &mut Reader<'_>, exports: &mut ExportOptions) {
     );
     // Values of headers are never logged.
     r.fixed("videobridge.redact-colibri-http-headers", true);
+}
+
+fn captures(r: &mut Reader<'_>, captures: &mut CaptureOptions) {
+    r.set(
+        "jmt.debug.pcap.enabled",
+        &mut captures.enabled,
+        Value::to_bool,
+    );
+    r.set(
+        "jmt.debug.pcap.directory",
+        &mut captures.directory,
+        |value, key| text(value, key).map(Into::into),
+    );
+    r.set(
+        "jmt.debug.pcap.max-bytes",
+        &mut captures.max_bytes,
+        Value::to_bytes,
+    );
+    r.set(
+        "jmt.debug.pcap.max-duration",
+        &mut captures.max_duration,
+        period,
+    );
 }
 
 fn channel(r: &mut Reader<'_>, config: &mut DaemonConfig) {

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::srtp::Profile;
@@ -678,4 +679,27 @@ fn how_much_is_remembered_of_an_endpoint_can_be_set() {
     assert_eq!(set.max_age, Duration::from_secs(3_600));
     let error = refused("videobridge.timeline.entries = 100000");
     assert!(error.contains("100000 is not within"), "{error}");
+}
+
+#[test]
+fn captures_are_off_and_bounded_unless_the_file_says_otherwise() {
+    let defaults = accepted("").captures;
+    assert!(!defaults.enabled);
+    assert_eq!(defaults.directory, Path::new("/tmp"));
+    assert_eq!(defaults.max_bytes, 256 << 20);
+    assert_eq!(defaults.max_duration, Duration::from_secs(600));
+
+    let set = accepted(
+        "jmt.debug.pcap { enabled = true, directory = /var/captures, max-bytes = 10 MiB, max-duration = 1 minute }",
+    )
+    .captures;
+    assert!(set.enabled);
+    assert_eq!(set.directory, Path::new("/var/captures"));
+    assert_eq!(set.max_bytes, 10 << 20);
+    assert_eq!(set.max_duration, Duration::from_secs(60));
+    let warnings = warned("jmt.debug.pcap { enabled = true, start-enabled = true }");
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("one endpoint at a time")),
+        "{warnings:?}"
+    );
 }

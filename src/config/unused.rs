@@ -7,6 +7,7 @@ pub(super) const REMOVED: &str = "has no effect any more and can be removed";
 const JAVA: &str = "belongs to the Java implementation and has no effect";
 const NOT_STICKY: &str = "has no effect, as in Jitsi Videobridge: the next check that passes makes the bridge healthy again";
 const ALWAYS: &str = "has no effect: it is always on";
+const NOT_ALL: &str = "has no effect: captures are switched on for one endpoint at a time";
 pub(super) const LATER: &str = "is not implemented in this version and has no effect";
 
 /// Keys and groups of keys that are known and have no effect. One warning for each.
@@ -26,6 +27,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("jmt.bwe.overuse-detector", JAVA),
     ("jmt.transceiver", JAVA),
     ("jmt.debug", JAVA),
+    ("jmt.debug.pcap.start-enabled", NOT_ALL),
     ("videobridge.transport.send.queue-size", JAVA),
     ("videobridge.apis.xmpp-client", LATER),
     ("videobridge.http-servers.private", LATER),

@@ -1,4 +1,4 @@
-//! What the demo negotiates: Opus, and VP8, VP9, AV1 and H.264 with retransmission, and the header extensions they need.
+//! What the demo negotiates: Opus, also redundant, and VP8, VP9, AV1 and H.264 with retransmission, and the header extensions they need.
 //!
 //! One table serves both sides: the bridge gets it as [`MediaFormats`], the page as JSON from which it
 //! writes SDP. The numbers are those that Jitsi's conference focus uses.
@@ -8,7 +8,16 @@ use causeway_bridge::media::{
 };
 use serde_json::{Value, json};
 
-const OPUS: u8 = 111;
+/// Audio codecs in order of preference: payload type, codec, name, parameters.
+const AUDIO: [(u8, Codec, &str, &str); 2] = [
+    (
+        111,
+        Codec::Opus,
+        "opus/48000/2",
+        "minptime=10;useinbandfec=1",
+    ),
+    (112, Codec::Red, "red/48000/2", "111/111"),
+];
 /// Video codecs in order of preference: payload type, payload type of its retransmissions, codec, name, parameters.
 const VIDEO: [(u8, u8, Codec, &str, &str); 4] = [
     (100, 96, Codec::Vp8, "VP8/90000", ""),
@@ -60,7 +69,10 @@ pub fn for_bridge() -> MediaFormats {
     for (extension, id, _) in EXTENSIONS {
         extensions.set(extension, id);
     }
-    let mut payload_types = vec![payload(OPUS, Codec::Opus, 48_000, None, audio)];
+    let mut payload_types: Vec<PayloadType> = AUDIO
+        .iter()
+        .map(|(number, codec, ..)| payload(*number, *codec, 48_000, None, audio))
+        .collect();
     for (number, rtx, codec, ..) in VIDEO {
         payload_types.push(payload(number, codec, 90_000, None, video));
         let repeats = Feedback::default();
@@ -87,7 +99,7 @@ pub fn for_page() -> Value {
         formats
             .payload_types
             .iter()
-            .filter(|payload| (payload.number == OPUS) == (kind == MediaKind::Audio))
+            .filter(|payload| is_audio(payload.number) == (kind == MediaKind::Audio))
             .map(payload_json)
             .collect()
     };
@@ -103,16 +115,23 @@ pub fn for_page() -> Value {
     })
 }
 
+fn is_audio(number: u8) -> bool {
+    AUDIO.iter().any(|(audio, ..)| *audio == number)
+}
+
 fn payload_json(payload: &PayloadType) -> Value {
     let (name, parameters) = match payload.associated {
         Some(apt) => ("rtx/90000", format!("apt={apt}")),
-        None if payload.number == OPUS => ("opus/48000/2", "minptime=10;useinbandfec=1".to_owned()),
-        None => VIDEO
-            .iter()
-            .find(|(number, ..)| *number == payload.number)
-            .map_or(("", String::new()), |(.., name, parameters)| {
-                (name, (*parameters).to_owned())
-            }),
+        None => {
+            let audio = AUDIO.iter().map(|it| (it.0, it.2, it.3));
+            let video = VIDEO.iter().map(|it| (it.0, it.3, it.4));
+            audio
+                .chain(video)
+                .find(|(number, ..)| *number == payload.number)
+                .map_or(("", String::new()), |(_, name, parameters)| {
+                    (name, parameters.to_owned())
+                })
+        }
     };
     let known = payload.feedback;
     let feedback: Vec<&str> = [
@@ -145,7 +164,7 @@ mod tests {
                 .map(|payload| payload["number"].as_u64().unwrap())
                 .collect()
         };
-        assert_eq!(numbers("audio"), [111]);
+        assert_eq!(numbers("audio"), [111, 112]);
         assert_eq!(numbers("video"), [100, 96, 101, 97, 41, 42, 107, 99]);
         let bridge = for_bridge();
         for kind in ["audio", "video"] {

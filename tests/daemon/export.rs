@@ -2,9 +2,7 @@
 //! as a process, and a recorder in this one.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 use causeway_benches::load::cli;
@@ -15,94 +13,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
+mod media;
 mod running;
 
-use self::running::{ask, await_ready};
+use self::media::Daemon;
 
-/// A running daemon that may export to this host.
-struct Daemon {
-    process: Child,
-    port: u16,
-    config: std::path::PathBuf,
-}
-
-impl Daemon {
-    /// Starts it; `authority` takes the place of those that the system trusts.
-    fn start(name: &str, authority: Option<&Path>) -> Daemon {
-        // Media goes over an address that is not loopback. A socket that is connected tells it; nothing is sent.
-        let address = UdpSocket::bind("0.0.0.0:0").unwrap();
-        address.connect("192.0.2.1:9").unwrap();
-        let address = address.local_addr().unwrap().ip();
-        // Free a moment ago; nobody else asks for them by number.
-        let udp = UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap();
-        let http = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let (udp, port) = (udp.port(), http.port());
-        let name = format!("causeway-export-{}-{name}.conf", std::process::id());
-        let config = std::env::temp_dir().join(name);
-        let text = format!(
-            "videobridge {{
-               apis.rest.enabled = true
-               http-servers.private {{ host = 127.0.0.1, port = {port} }}
-               ice.udp.port = {udp}
-               exporter.allowed-networks = [\"127.0.0.0/8\"]
-             }}
-             ice4j.harvest {{
-               allowed-addresses = [\"{address}\"]
-               mapping.aws.enabled = false
-               udp.receive-buffer-size = 65536
-             }}"
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
-        command.arg("--config").arg(&config).stderr(Stdio::piped());
-        if let Some(authority) = authority {
-            command
-                .env("SSL_CERT_FILE", authority)
-                .env_remove("SSL_CERT_DIR");
-        }
-        let mut process = command.spawn().unwrap();
-        await_ready(&mut process);
-        Daemon {
-            process,
-            port,
-            config,
-        }
-    }
-
-    /// Status and body of an answer.
-    fn request(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        ask(socket, method, path, "", body)
-    }
-
-    /// The meeting id of the conference that somebody else creates, once so many participants are in it: one without
-    /// participants would end with the request.
-    fn meeting(&self, participants: usize, is_over: impl Fn() -> bool) -> String {
-        loop {
-            assert!(!is_over(), "the call ended before it began");
-            let (_, debug) = self.request("GET", "/debug", &Value::Null);
-            let debug: Value = serde_json::from_str(&debug).unwrap();
-            let conferences = debug["conferences"].as_object().unwrap();
-            if let Some(conference) = conferences.values().next()
-                && conference["endpoints"].as_object().unwrap().len() == participants
-            {
-                return conference["meeting_id"].as_str().unwrap().to_owned();
-            }
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_file(&self.config);
-    }
-}
+/// Lets the daemon export to this host.
+const LOOPBACK: &str = "videobridge.exporter.allowed-networks = [\"127.0.0.0/8\"]";
 
 /// What came of one source.
 #[derive(Default)]
@@ -113,7 +30,7 @@ struct Track {
 
 #[test]
 fn a_recorder_gets_the_audio_of_the_call_until_the_conference_ends() {
-    let daemon = Daemon::start("recorder", None);
+    let daemon = Daemon::start("recorder", LOOPBACK, None);
     let rest = format!("http://127.0.0.1:{}", daemon.port);
     let call = std::thread::spawn(move || {
         let always = [
@@ -131,7 +48,8 @@ fn a_recorder_gets_the_audio_of_the_call_until_the_conference_ends() {
     let recorder = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/record", recorder.local_addr().unwrap());
     let connect = json!({ "id": "r", "url": url, "protocol": "mediajson", "type": "recorder", "audio": true, "create": true });
-    let meeting = daemon.meeting(3, || call.is_finished());
+    let conference = daemon.conference(3, || call.is_finished());
+    let meeting = conference["meeting_id"].as_str().unwrap();
     let path = format!("/colibri/v2/conferences/{meeting}");
     let asked = daemon.request("PATCH", &path, &json!({ "connects": [connect] }));
     assert_eq!(asked.0, 200, "{}", asked.1);
@@ -243,7 +161,7 @@ fn wss_exports_go_to_peers_with_a_certificate_for_their_name_that_the_system_tru
     let text = BASE64.encode(&trusted.certificate);
     let text = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
     std::fs::write(&authority, text).unwrap();
-    let daemon = Daemon::start("wss", Some(&authority));
+    let daemon = Daemon::start("wss", LOOPBACK, Some(&authority));
 
     let connect = |id: &str, url: String| {
         json!({

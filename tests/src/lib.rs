@@ -15,6 +15,7 @@ pub mod jitsi;
 pub mod network;
 pub mod participant;
 mod process;
+pub mod streams;
 pub mod webdriver;
 
 pub use call::Call;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::source::{Subscriber, UNBOUND};
+use crate::capture::Direction;
 use crate::config::RedPolicy;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
@@ -76,6 +77,7 @@ impl Shard {
             inbound,
             early,
             uplink,
+            downlink,
             formats,
             ice,
             last_activity,
@@ -91,7 +93,10 @@ impl Shard {
         };
         let now = cx.now;
         let mut moved = false;
-        let packet = uplink.receive(cx, *key, formats, inbound, datagram, || {
+        let packet = uplink.receive(cx, *key, formats, inbound, datagram, |opened| {
+            if let Some(tap) = &downlink.capture {
+                tap.take(now, Direction::Incoming, path, opened);
+            }
             *last_activity = Some(now);
             moved = ice.note_authenticated_media(now, path);
         });

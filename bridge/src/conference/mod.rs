@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::capture::CaptureTap;
 use crate::cc::SendSideEstimator;
 use crate::config::BridgeConfig;
 use crate::counters::Counter;
@@ -317,6 +318,13 @@ impl Shard {
         if let Some(endpoint) = self.endpoints.get_mut(index) {
             endpoint.uplink.gate.set_muted(audio);
             endpoint.uplink.mute_video = video;
+        }
+    }
+
+    /// Copies an endpoint's packets, or no longer. What was set before ends.
+    pub fn set_capture(&mut self, index: usize, tap: Option<Box<CaptureTap>>) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.downlink.capture = tap;
         }
     }
 

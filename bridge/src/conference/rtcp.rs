@@ -1,6 +1,7 @@
 //! RTCP in both directions: what endpoints report, what the bridge reports to them.
 
 use super::Shard;
+use crate::capture::Direction;
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::endpoint::uplink::{REPORT_INTERVAL, Role};
@@ -49,6 +50,9 @@ impl Shard {
                 return;
             }
         };
+        if let Some(tap) = &endpoint.downlink.capture {
+            tap.take(cx.now, Direction::Incoming, path, &buffer[..len]);
+        }
         endpoint.note_activity(cx.now);
         let moved = endpoint.ice.note_authenticated_media(cx.now, path);
         let mut wishes = std::mem::take(&mut self.wishes);

@@ -21,6 +21,7 @@
 pub mod api;
 
 mod access;
+mod capture;
 mod channel_state;
 mod checks;
 mod conference;

@@ -7,6 +7,7 @@
 use super::formats::FormatTable;
 use super::pacing::Paced;
 use super::red::{self, AudioHistory, Treatment};
+use crate::capture::{CaptureTap, Direction};
 use crate::cc::{ClusterId, Pacer, SendSideEstimator};
 use crate::conference::Watch;
 use crate::config::RedConfig;
@@ -160,6 +161,8 @@ pub(crate) struct Downlink {
     pub spurious_remb: bool,
     /// Loss that the endpoint last reported, 0 to 1.
     pub reported_loss: f32,
+    /// Where the endpoint's packets are copied, those that it sends included.
+    pub capture: Option<Box<CaptureTap>>,
 }
 
 /// Header fields of an outgoing packet.
@@ -639,6 +642,9 @@ impl Downlink {
             Payload::Vp9(vp9) => vp9.rewrite(body, outgoing.picture_id, outgoing.tl0picidx),
             Payload::Dependency(_) | Payload::Plain { .. } | Payload::Opaque | Payload::Red(_) => {}
         }
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, &slot[..end]);
+        }
         let sealed = srtp
             .seal_rtp_later(outgoing.ssrc, outgoing.sequence, slot, header_len, end)
             .ok()?;
@@ -668,6 +674,9 @@ impl Downlink {
             return false;
         };
         body.copy_from_slice(compound);
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, compound);
+        }
         let Ok(sealed) = srtp.seal_rtcp(slot, compound.len()) else {
             return false;
         };

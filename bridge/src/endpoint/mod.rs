@@ -27,6 +27,8 @@ pub(crate) mod downlink;
 pub(crate) mod early;
 pub mod formats;
 mod pacing;
+#[cfg(test)]
+mod recorded;
 pub(crate) mod red;
 pub(crate) mod uplink;
 
@@ -162,6 +164,7 @@ impl Endpoint {
                 resent: 0,
                 keyframe_requests: 0,
                 spurious_remb: false,
+                capture: None,
                 reported_loss: 0.0,
             },
             receiver: Receiver {

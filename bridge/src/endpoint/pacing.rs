@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::downlink::Downlink;
 use super::formats::FormatTable;
+use crate::capture::Direction;
 use crate::cc::ClusterId;
 use crate::counters::Counter;
 use crate::ids::SourceKey;
@@ -221,6 +222,9 @@ impl Downlink {
         slot.get_mut(header_len..len)?.fill(0);
         slot[len - 1] = PADDING as u8;
         slot[0] |= 0x20;
+        if let Some(tap) = &self.capture {
+            tap.take(cx.now, Direction::Outgoing, path, &slot[..len]);
+        }
         let sealed = srtp.seal_rtp(ssrc, sequence, slot, header_len, len).ok()?;
         cx.egress.commit(path, sealed, &mut self.chain);
         self.count_sent(cx, len);

@@ -234,7 +234,8 @@ impl Uplink {
         self.streams.iter_mut()
     }
 
-    /// Opens one SRTP packet. `authenticated` runs once the packet is known to be the endpoint's. `None`:
+    /// Opens one SRTP packet. `authenticated` gets the opened packet once it is known to be the
+    /// endpoint's. `None`:
     /// nothing to forward, the reason was counted.
     pub fn receive(
         &mut self,
@@ -243,7 +244,7 @@ impl Uplink {
         formats: &FormatTable,
         srtp: &mut srtp::Inbound,
         datagram: &[u8],
-        authenticated: impl FnOnce(),
+        authenticated: impl FnOnce(&[u8]),
     ) -> Option<Arc<MediaPacket>> {
         let now = cx.now;
         let header = match RtpHeader::parse(datagram) {
@@ -284,7 +285,7 @@ impl Uplink {
                 return None;
             }
         };
-        authenticated();
+        authenticated(packet.data.get(..len)?);
         self.packets += 1;
         self.bytes += len as u64;
         self.rate.add(now, len);

@@ -28,11 +28,13 @@ struct Shift {
 #[derive(Debug, Default)]
 pub(super) struct Generic {
     shift: Option<Shift>,
+    /// Timestamp of the newest packet that was not sent, by encoding: no keyframe begins within its frame.
+    refused: [Option<u32>; limits::MAX_ENCODINGS],
 }
 
 impl Generic {
     pub fn clear(&mut self) {
-        self.shift = None;
+        *self = Generic::default();
     }
 
     /// `keyframe`: whether the packet starts a keyframe, `None` if nobody here can read the codec;
@@ -61,13 +63,18 @@ impl Generic {
         {
             return None;
         }
+        let refused = self.refused.get_mut(usize::from(encoding))?;
+        let is_refused = *refused == Some(timestamp);
         let admitted = match keyframe {
             // What followed an overtaken keyframe was dropped; or, of the current encoding, decided.
-            Some(start) => filter.admit(now, encoding, start && newest, 0),
+            Some(start) => filter.admit(now, encoding, start && newest && !is_refused, 0),
             None if is_current || newest => filter.admit_blind(now, encoding),
             None => false,
         };
         if !admitted {
+            if newest {
+                *refused = Some(timestamp);
+            }
             return None;
         }
         let shift = match self
@@ -117,5 +124,41 @@ impl Generic {
             marker,
             ..Rewrite::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::projection::{LayerIndex, Payload, Projection, Start, Verdict, VideoFacts};
+    use crate::time::Time;
+
+    /// H.264 keyframes begin with parameter sets; the picture in the next packet looks like a beginning as well.
+    #[test]
+    fn no_keyframe_begins_within_a_frame_whose_first_packet_was_not_sent() {
+        let mut projection = Projection::new(Start {
+            sequence: 100,
+            timestamp: 0,
+        });
+        let offer = |projection: &mut Projection, index, timestamp, keyframe| {
+            let facts = VideoFacts {
+                encoding: 0,
+                index,
+                timestamp,
+                marker: false,
+                payload_type: 107,
+            };
+            let now = Time::from_millis(timestamp.into());
+            let verdict = projection.offer(now, &facts, &Payload::Plain { keyframe });
+            matches!(verdict, Verdict::Forward(_))
+        };
+        // Suspended when the parameter sets came, and no longer when the picture does.
+        assert!(!offer(&mut projection, 1, 3_000, true));
+        projection.set_target(LayerIndex::new(0, 0, 0));
+        assert!(!offer(&mut projection, 2, 3_000, true));
+        assert!(!offer(&mut projection, 3, 3_000, false));
+        assert!(projection.needs_keyframe());
+        for (index, keyframe) in [(4, true), (5, true), (6, false)] {
+            assert!(offer(&mut projection, index, 6_000, keyframe));
+        }
     }
 }

@@ -478,6 +478,9 @@ impl Worker {
                     shard.set_audio_subscription(cx, index, subscription);
                 });
             }
+            Command::Capture(key, tap) => {
+                self.with_endpoint(now, key, |shard, _, index| shard.set_capture(index, tap));
+            }
             Command::ReplayState(key) => {
                 self.with_endpoint(now, key, |shard, cx, index| shard.replay_state(cx, index));
             }

@@ -122,7 +122,7 @@ pub(super) async fn rtcstats<P: Process>(State(service): Shared<P>) -> Json<Valu
     Json(json!({ "conferences": conferences }))
 }
 
-fn find(control: &Control, id: &str) -> Option<ConferenceKey> {
+pub(super) fn find(control: &Control, id: &str) -> Option<ConferenceKey> {
     control
         .conferences()
         .find(|conference| control.local_id(*conference) == id)

@@ -12,11 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use causeway_bridge::counters::{Counter, Counters};
-use causeway_bridge::ids::EndpointId;
 use serde_json::{Map, Value, json};
 
-use super::find;
-use crate::rest::{Process, Service, Shared, failure, not_found};
+use crate::rest::{Process, Service, Shared, captures, not_found};
 use crate::statistics::TRANSIT;
 
 /// Positions of the switches.
@@ -53,9 +51,6 @@ const FEATURES: [(&str, Switch, bool); 13] = [
     ("conference-packet-stats", Switch::None, true),
 ];
 
-/// Features of endpoints and relays: packet dumps, which this bridge does not make.
-const DUMPS: [&str; 2] = ["pcap-dump", "sctp-pcap-dump"];
-
 fn feature(name: &str) -> Option<(&'static str, Switch, bool)> {
     FEATURES.into_iter().find(|(known, ..)| *known == name)
 }
@@ -67,11 +62,11 @@ pub(super) fn routes<P: Process>() -> Router<Arc<Service<P>>> {
         .route("/debug/features/jvb/{feature}/{on}", switch())
         .route(
             "/debug/features/endpoint/{conference}/{endpoint}/{feature}",
-            get(dump_position::<P>),
+            get(captures::position::<P>),
         )
         .route(
             "/debug/features/endpoint/{conference}/{endpoint}/{feature}/{on}",
-            post(dump_switch::<P>),
+            post(captures::switch::<P>),
         )
         .route("/debug/stats/jvb/{feature}", get(stats::<P>))
         .route("/debug/stats/{feature}", get(stats_moved))
@@ -113,44 +108,6 @@ async fn switch<P: Process>(
         Some((_, Switch::On, _)) => StatusCode::OK.into_response(),
         Some((_, Switch::Fixed | Switch::None, _)) | None => not_found(),
     }
-}
-
-/// Whether there is such an endpoint, and such a feature of endpoints.
-fn knows_dump<P: Process>(
-    service: &Service<P>,
-    conference: &str,
-    endpoint: &str,
-    name: &str,
-) -> bool {
-    DUMPS.contains(&name)
-        && service.process.with_control(|control, _| {
-            find(control, conference).is_some_and(|conference| {
-                let endpoint = control.find_endpoint(conference, &EndpointId::from(endpoint));
-                endpoint.is_some()
-            })
-        })
-}
-
-async fn dump_position<P: Process>(
-    State(service): Shared<P>,
-    Path((conference, endpoint, name)): Path<(String, String, String)>,
-) -> Response {
-    if knows_dump(&service, &conference, &endpoint, &name) {
-        text("false")
-    } else {
-        not_found()
-    }
-}
-
-async fn dump_switch<P: Process>(
-    State(service): Shared<P>,
-    Path((conference, endpoint, name, _on)): Path<(String, String, String, bool)>,
-) -> Response {
-    if !knows_dump(&service, &conference, &endpoint, &name) {
-        return not_found();
-    }
-    let why = "Packet dumps are not available";
-    failure(StatusCode::FORBIDDEN, why, None)
 }
 
 /// What queues dropped, under the names of the reference implementation's queues that do the same.
