@@ -8,16 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use causeway_benches::load::cli;
+use causeway_tests::running::{ask, await_ready, media_address};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, accept};
-
-mod running;
-
-use self::running::{ask, await_ready};
 
 /// A running daemon that may export to this host.
 struct Daemon {
@@ -29,10 +26,7 @@ struct Daemon {
 impl Daemon {
     /// Starts it; `authority` takes the place of those that the system trusts.
     fn start(name: &str, authority: Option<&Path>) -> Daemon {
-        // Media goes over an address that is not loopback. A socket that is connected tells it; nothing is sent.
-        let address = UdpSocket::bind("0.0.0.0:0").unwrap();
-        address.connect("192.0.2.1:9").unwrap();
-        let address = address.local_addr().unwrap().ip();
+        let address = media_address();
         // Free a moment ago; nobody else asks for them by number.
         let udp = UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap();
         let http = TcpListener::bind("127.0.0.1:0")
