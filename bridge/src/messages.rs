@@ -85,6 +85,9 @@ pub enum Command {
     Capture(EndpointKey, Option<Box<CaptureTap>>),
     /// Ask the owner of a source for a keyframe at `at` (pre-emptive, allocation spec §5).
     RequestKeyframe(ConferenceKey, SourceKey, Time),
+    /// No receiver of any conference gets more video sources; −1 = no limit. Holds for conferences that come later,
+    /// too, and counts from each receiver's next allocation on (allocation spec §6.3).
+    LastNLimit(i32),
     /// Answer with [`Event::Stats`].
     CollectStats,
     /// Conferences end, sockets close, the thread returns.

@@ -22,6 +22,8 @@ pub struct ProcessFacts {
     pub stress: f64,
     /// Stress that one more participant adds, as configured.
     pub average_participant_stress: f64,
+    /// The last-n that the load reducer allows now, −1 = any; `None` if there is no reducer.
+    pub last_n_limit: Option<i32>,
     /// Share of CPU time that the hypervisor gave to others, 0 to 1.
     pub cpu_steal: f64,
     /// Threads.
@@ -47,6 +49,7 @@ impl Default for ProcessFacts {
         ProcessFacts {
             stress: 0.0,
             average_participant_stress: 0.01,
+            last_n_limit: None,
             cpu_steal: 0.0,
             threads: 0,
             open_files: 0,

@@ -17,8 +17,9 @@ use crate::config::XmppClient;
 
 /// Answers that wait for the server.
 const ANSWERS: usize = 64;
-/// Time without a word from the server after which it is asked, and again after which it is given up.
-const SILENCE: Duration = Duration::from_secs(15);
+/// Time without a word from the server after which it is asked, and again after which it is given up. It is looked at in
+/// this period, so a server that stalls is given up within three of them.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Time after which a room that did not let us in is tried again.
 const JOIN_AGAIN: Duration = Duration::from_secs(1);
 const ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";

@@ -12,7 +12,6 @@ use causeway_benches::load::cli;
 use serde_json::Value;
 
 mod media;
-mod running;
 
 use self::media::Daemon;
 

@@ -14,7 +14,6 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
 mod media;
-mod running;
 
 use self::media::Daemon;
 

@@ -7,11 +7,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use causeway_tests::running::{ask, await_ready};
 use serde_json::{Value, json};
-
-mod running;
-
-use self::running::{ask, await_ready};
 
 /// What controls the bridge, where it is set.
 const TOKEN: &str = "correct-horse-battery";

@@ -4,9 +4,8 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use causeway_tests::running::{ask, await_ready, media_address};
 use serde_json::Value;
-
-use super::running::{ask, await_ready};
 
 /// A running daemon.
 pub struct Daemon {
@@ -19,10 +18,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it with `more` configuration; `authority` takes the place of those that the system trusts.
     pub fn start(name: &str, more: &str, authority: Option<&Path>) -> Daemon {
-        // Media goes over an address that is not loopback. A socket that is connected tells it; nothing is sent.
-        let address = UdpSocket::bind("0.0.0.0:0").unwrap();
-        address.connect("192.0.2.1:9").unwrap();
-        let address = address.local_addr().unwrap().ip();
+        let address = media_address();
         // Free a moment ago; nobody else asks for them by number.
         let udp = UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap();
         let http = TcpListener::bind("127.0.0.1:0")

@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use causeway_tests::running::{ask, await_ready, media_address};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio_tungstenite::tungstenite::{Message, client};
-
-mod running;
-
-use self::running::{ask, await_ready};
 
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -54,10 +51,7 @@ impl Daemon {
             public_clear: free_port(),
             public: free_port(),
         };
-        // Media goes over an address that is not loopback. A socket that is connected tells it; nothing is sent.
-        let address = UdpSocket::bind("0.0.0.0:0").unwrap();
-        address.connect("192.0.2.1:9").unwrap();
-        let address: IpAddr = address.local_addr().unwrap().ip();
+        let address = media_address();
         let udp = UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap();
         let text = format!(
             "videobridge {{

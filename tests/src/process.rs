@@ -1,12 +1,17 @@
 //! Processes that say where they listen, and end with the test.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 /// Lines of output to keep for the report of a failed test.
 const KEPT_LINES: usize = 300;
@@ -35,8 +40,8 @@ impl Process {
             .unwrap_or_else(|error| panic!("can not start {command:?}: {error}"));
         let (sender, lines) = channel();
         let kept = Arc::default();
-        collect(child.stdout.take(), Some(sender), &kept);
-        collect(child.stderr.take(), None, &kept);
+        collect(child.stdout.take(), sender.clone(), &kept);
+        collect(child.stderr.take(), sender, &kept);
         Process {
             name,
             child,
@@ -45,7 +50,30 @@ impl Process {
         }
     }
 
-    /// The first result of `pick` among the lines on standard output.
+    /// What it has in memory, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is gone.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        size.expect("a process that runs has memory") * 1024
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("pids are small");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// The first result of `pick` among the lines that it prints.
     ///
     /// # Panics
     ///
@@ -90,7 +118,7 @@ impl Drop for Process {
 /// Reads lines on a thread that ends with the output.
 fn collect(
     output: Option<impl Read + Send + 'static>,
-    sender: Option<Sender<String>>,
+    sender: Sender<String>,
     kept: &Arc<Mutex<VecDeque<String>>>,
 ) {
     let Some(output) = output else { return };
@@ -103,10 +131,8 @@ fn collect(
                     kept.pop_front();
                 }
             }
-            if let Some(sender) = &sender {
-                // Nobody listens any more once the process has said where it is.
-                let _ = sender.send(line);
-            }
+            // Nobody listens any more once the process is gone.
+            let _ = sender.send(line);
         }
     });
 }

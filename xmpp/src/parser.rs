@@ -18,10 +18,9 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_ELEMENTS: usize = 20_000;
 /// Attributes of one element.
 pub const MAX_ATTRIBUTES: usize = 128;
-/// Bytes of a name, an attribute's value or a namespace.
-const MAX_TOKEN_BYTES: usize = 16 << 10;
-/// Bytes of one tag with everything in it.
-const MAX_TAG_BYTES: usize = 256 << 10;
+/// Bytes of one tag with everything in it, and of one attribute's value. A longer one ends the stream, so this is more
+/// than the largest stanza that servers take from anybody: Prosody's bound is 256 KiB for clients and 512 KiB for servers.
+const MAX_TAG_BYTES: usize = 512 << 10;
 
 /// Why a stream can not be read any further.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -88,7 +87,7 @@ pub struct StreamParser {
 impl Default for StreamParser {
     fn default() -> Self {
         let options = Options {
-            max_token_length: MAX_TOKEN_BYTES,
+            max_token_length: MAX_TAG_BYTES,
             ..Options::default()
         };
         StreamParser {

@@ -140,6 +140,8 @@ pub struct Client {
     own_ssrc: u32,
     joining_since: Time,
     failed: bool,
+    /// There is no path to the other side any more: what is due waits for one.
+    stranded: bool,
     next_tick: Time,
     next_feedback: Time,
     next_report: Time,
@@ -253,6 +255,7 @@ impl Client {
             own_ssrc: audio.unwrap_or_else(|| formats::ssrc(number, Kind::Audio, 0)),
             joining_since,
             failed: false,
+            stranded: false,
             next_tick: now + phase,
             next_feedback: now + phase,
             next_report: now + phase,
@@ -378,7 +381,7 @@ impl Client {
             .chain(association)
             .min()
             .unwrap_or(Time::FAR);
-        if self.outlet.is_none() {
+        if self.outlet.is_none() || self.stranded {
             return transport;
         }
         let audio = self.sources.audio.as_ref().map(Audio::poll_timeout);
@@ -427,7 +430,9 @@ impl Client {
     fn send_media(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         let before = self.sent();
-        let (Some(path), Some(outlet)) = (self.link.send_path(now), &mut self.outlet) else {
+        let path = self.link.send_path(now);
+        self.stranded = path.is_none();
+        let (Some(path), Some(outlet)) = (path, &mut self.outlet) else {
             return;
         };
         let audio = self.sources.audio.as_mut();

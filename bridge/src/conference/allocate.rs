@@ -144,7 +144,7 @@ impl Shard {
     }
 
     fn run_allocation(&mut self, cx: &mut Context<'_>, index: usize) {
-        let config = &self.config.allocation;
+        let config = &self.allocation;
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::capture::CaptureTap;
 use crate::cc::SendSideEstimator;
-use crate::config::BridgeConfig;
+use crate::config::{AllocationConfig, BridgeConfig};
 use crate::counters::Counter;
 use crate::endpoint::Endpoint;
 use crate::export::Tap;
@@ -43,6 +43,8 @@ pub(crate) const SHARD_TIMER: usize = 0xFFFF_FFFF;
 pub(crate) struct Shard {
     setup: Arc<ConferenceSetup>,
     config: Arc<BridgeConfig>,
+    /// That of the configuration, with the bridge-wide last-n of the moment.
+    allocation: AllocationConfig,
     worker: WorkerId,
     random: Random,
     endpoints: slab::Slab<Endpoint>,
@@ -100,6 +102,7 @@ impl Shard {
         Shard {
             speech: home.then(|| DominantSpeaker::new(&config.audio)),
             loudness: Loudness::new(&config.audio),
+            allocation: config.allocation.clone(),
             setup,
             worker,
             random,
@@ -296,6 +299,14 @@ impl Shard {
             self.order = order;
             self.all_need_allocation();
         }
+    }
+
+    /// The bridge-wide last-n becomes the smaller of the configured one and this; −1 = no limit. Receivers are not
+    /// allocated at once: each has its turn within `max-time-between-calculations`, which spreads the work.
+    pub fn set_last_n_limit(&mut self, limit: i32) {
+        let limits = [self.config.allocation.last_n, limit];
+        let smallest = limits.into_iter().filter(|limit| *limit >= 0).min();
+        self.allocation.last_n = smallest.unwrap_or(-1);
     }
 
     pub fn set_formats(&mut self, cx: &mut Context<'_>, index: usize, formats: Arc<MediaFormats>) {

@@ -110,7 +110,19 @@ impl Room {
         let sockets = Arc::from([SocketAddr::from(([198, 51, 100, 1], 10_000))]);
         let now = Time::from_millis(1_000);
         let config = Arc::new(config);
-        let mut worker = Worker::new(WorkerId(0), config, sockets, 1, random.fork(), now);
+        let worker = Worker::new(WorkerId(0), config, sockets, 1, random.fork(), now);
+        let mut room = Room {
+            worker,
+            clients: Vec::new(),
+            random,
+            now,
+        };
+        room.open();
+        room
+    }
+
+    /// The conference begins.
+    fn open(&mut self) {
         let setup = ConferenceSetup {
             key: CONFERENCE,
             meeting_id: "cases".into(),
@@ -119,13 +131,7 @@ impl Room {
             audio_ssrc: 1,
             video_ssrc: 2,
         };
-        worker.handle_command(now, Command::Conference(Arc::new(setup)));
-        Room {
-            worker,
-            clients: Vec::new(),
-            random,
-            now,
-        }
+        self.command(Command::Conference(Arc::new(setup)));
     }
 
     fn key(client: usize) -> EndpointKey {
@@ -386,6 +392,20 @@ impl Room {
         let len = seal.seal_rtcp(&mut packet, compound.len()).expect("room");
         let path = self.clients[client].path;
         self.worker.handle_datagram(self.now, path, &packet[..len]);
+    }
+
+    /// How many video sources a client is to be sent.
+    fn forwarded(&mut self, client: usize) -> usize {
+        self.command(Command::CollectStats);
+        let events = std::mem::take(&mut self.worker.outputs().events);
+        let report = events.into_iter().find_map(|event| match event {
+            Event::Stats(_, report) => Some(report),
+            _ => None,
+        });
+        let stats = report.expect("an answer").endpoints;
+        let own = stats.iter().find(|it| it.endpoint == Room::key(client));
+        let sources = &own.expect("a member").forwarded;
+        sources.iter().filter(|it| it.target >= 0).count()
     }
 
     fn count(&mut self, counter: Counter) -> u64 {
@@ -671,6 +691,48 @@ fn media_plane_case_120_a_receiver_that_is_gone_takes_nothing_from_the_others() 
     // Consent ended after thirty seconds (RFC 7675), and with it what is sent there; nothing waits for it.
     assert!(to_gone < 3_500, "{to_gone}");
     assert!(room.worker.egress().is_empty());
+}
+
+#[test]
+fn allocation_case_12_a_limit_for_all_counts_from_the_next_allocation_on() {
+    let mut room = Room::new();
+    let clients = [0; 4].map(|_| room.join(Joining::default()));
+    let videos = clients.map(|client| room.announce(client).1);
+    let mut sequence = 0;
+    let mut pass = |room: &mut Room, millis: u64| {
+        for _ in 0..millis / 100 {
+            sequence += 1;
+            for (client, video) in clients.into_iter().zip(videos) {
+                room.send_video(client, video, sequence, sequence == 1);
+            }
+            room.wait(Duration::from_millis(100));
+        }
+    };
+    pass(&mut room, 6_000);
+    assert_eq!(clients.map(|client| room.forwarded(client)), [3; 4]);
+
+    room.command(Command::LastNLimit(2));
+    assert_eq!(room.forwarded(0), 3, "not all at once");
+    pass(&mut room, 6_000);
+    assert_eq!(clients.map(|client| room.forwarded(client)), [2; 4]);
+
+    // A shard that comes later knows it as well.
+    room.command(Command::RemoveConference(CONFERENCE));
+    room.open();
+    room.clients.clear();
+    let clients = [0; 4].map(|_| room.join(Joining::default()));
+    let videos = clients.map(|client| room.announce(client).1);
+    for (client, video) in clients.into_iter().zip(videos) {
+        room.send_video(client, video, 1, true);
+    }
+    room.wait(Duration::from_millis(100));
+    assert_eq!(clients.map(|client| room.forwarded(client)), [2; 4]);
+
+    room.command(Command::LastNLimit(-1));
+    for _ in 0..60 {
+        room.wait(Duration::from_millis(100));
+    }
+    assert_eq!(clients.map(|client| room.forwarded(client)), [3; 4]);
 }
 
 /// A packet with the SSRC and payload type of a source, and nothing else that is right.

@@ -206,6 +206,15 @@ impl Control {
         self.outputs.pop()
     }
 
+    /// No receiver gets more video sources than this from its next allocation on; −1 = no limit
+    /// (allocation spec §6.3).
+    pub fn set_last_n_limit(&mut self, limit: i32) {
+        for index in 0..self.env.workers {
+            let command = Command::LastNLimit(limit);
+            self.outputs.worker(worker(index), command);
+        }
+    }
+
     /// Asks all workers for [`Event::Stats`](crate::messages::Event::Stats).
     pub fn collect_stats(&mut self) {
         for index in 0..self.env.workers {

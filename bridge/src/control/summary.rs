@@ -189,6 +189,19 @@ impl Control {
             .sum()
     }
 
+    /// Video sources that the endpoint with the most of them is sent, by the workers' latest reports; `None` without
+    /// endpoints.
+    pub fn most_forwarded(&self) -> Option<usize> {
+        let reports = self.stats.values();
+        let endpoints = reports.flat_map(|report| &report.stats.endpoints);
+        endpoints
+            .map(|endpoint| {
+                let sent = endpoint.forwarded.iter().filter(|it| it.target >= 0);
+                sent.count()
+            })
+            .max()
+    }
+
     fn add_conference(
         &self,
         conference: ConferenceKey,

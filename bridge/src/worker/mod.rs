@@ -104,6 +104,8 @@ pub struct Worker {
     timers: TimerWheel,
     due: Vec<Token>,
     dirty: Vec<usize>,
+    /// For all conferences, as the control plane said; −1 = none.
+    last_n_limit: i32,
     /// Time of the input at hand.
     now: Time,
 }
@@ -146,6 +148,7 @@ impl Worker {
             timers: TimerWheel::new(now),
             due: Vec::new(),
             dirty: Vec::new(),
+            last_n_limit: -1,
             now,
         }
     }
@@ -415,6 +418,12 @@ impl Worker {
                     shard.request_keyframe_at(cx, source, at);
                 });
             }
+            Command::LastNLimit(limit) => {
+                self.last_n_limit = limit;
+                for (_, shard) in &mut self.shards {
+                    shard.set_last_n_limit(limit);
+                }
+            }
             Command::CollectStats => {
                 let stats = self.stats(now);
                 self.out
@@ -542,7 +551,8 @@ impl Worker {
             return;
         }
         let key = setup.key;
-        let shard = Shard::new(setup, Arc::clone(&self.config), self.random.fork(), self.id);
+        let mut shard = Shard::new(setup, Arc::clone(&self.config), self.random.fork(), self.id);
+        shard.set_last_n_limit(self.last_n_limit);
         let index = self.shards.insert(shard);
         self.by_conference.insert(key, index);
     }

@@ -66,12 +66,15 @@ fn frame<P: Process>(service: &Service<P>, conferences: Value) -> Map<String, Va
     frame.insert("time".into(), wall_clock_ms().into());
     let facts = service.process.facts();
     let overloaded = facts.stress >= 1.0;
-    let load = json!({
+    let mut load = json!({
         "state": if overloaded { "OVERLOADED" } else { "NOT_OVERLOADED" },
         // Texts, as existing clients expect.
         "stress": facts.stress.to_string(),
-        "reducer_enabled": "false",
+        "reducer_enabled": facts.last_n_limit.is_some().to_string(),
     });
+    if let (Some(limit), Some(load)) = (facts.last_n_limit, load.as_object_mut()) {
+        load.insert("reducer".into(), json!({ "jvbLastN": limit }));
+    }
     frame.insert("load_management".into(), load);
     frame.insert("conferences".into(), conferences);
     frame

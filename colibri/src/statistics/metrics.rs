@@ -630,8 +630,16 @@ impl Statistics {
                 Reading::Counter(control.dtls_failed),
             ),
         ];
+        let limit = facts.last_n_limit.map(|limit| {
+            (
+                "last_n_limit",
+                "Video sources that the load reducer lets a receiver have; -1 is any number.",
+                Reading::Share(f64::from(limit)),
+            )
+        });
         let others = others
             .into_iter()
+            .chain(limit)
             .map(|(name, help, value)| (name.to_owned(), help, value));
         workers.chain(others).map(|(name, help, value)| Metric {
             name: format!("{OWN_PREFIX}{name}"),

@@ -7,10 +7,11 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::focus::{Channel, Focus};
-use super::prosody::{Prosody, free_ports};
-use super::{AUTH_DOMAIN, BREWERY, Client, PASSWORD, library};
+use super::{Client, library};
+use crate::brewery::client_config;
 use crate::daemon;
 use crate::process::Process;
+use crate::prosody::{BREWERY, Prosody, free_ports};
 use crate::webdriver::Driver;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/jitsi/meet.html");
@@ -38,7 +39,7 @@ impl Deployment {
         let prosody = Prosody::start(&files);
         let [private, public] = free_ports();
         let bridge = bridge(&prosody, private, public);
-        let focus = Focus::start(prosody.xmpp_port, channel);
+        let focus = Focus::start(prosody.xmpp_port(), channel);
         Deployment {
             driver: Driver::start(),
             focus,
@@ -58,7 +59,7 @@ impl Deployment {
     pub fn join(&self, name: &'static str) -> Client {
         let page = format!(
             "http://127.0.0.1:{}/files/meet.html",
-            self.prosody.http_port
+            self.prosody.http_port()
         );
         Client::join(
             self.driver.open(),
@@ -88,7 +89,7 @@ impl Deployment {
 fn bridge(prosody: &Prosody, private: u16, public: u16) -> Process {
     let free = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let udp = free.local_addr().expect("it is bound").port();
-    let xmpp = prosody.xmpp_port;
+    let xmpp = client_config(prosody, BREWERY);
     let config = format!(
         r#"videobridge {{
              apis.rest.enabled = true
@@ -96,11 +97,8 @@ fn bridge(prosody: &Prosody, private: u16, public: u16) -> Process {
              http-servers.private {{ host = 127.0.0.1, port = {private} }}
              http-servers.public {{ host = 127.0.0.1, port = {public} }}
              websockets {{ enabled = true, domain = "127.0.0.1:{public}", tls = false, server-id = bridge-1 }}
-             apis.xmpp-client.configs.shard {{
-               HOSTNAME = 127.0.0.1, PORT = "{xmpp}", DOMAIN = {AUTH_DOMAIN}, USERNAME = jvb, PASSWORD = {PASSWORD}
-               MUC_JIDS = "{BREWERY}", MUC_NICKNAME = bridge1
-             }}
            }}
+           {xmpp}
            ice4j.harvest.mapping.aws.enabled = false"#
     );
     let file = prosody.folder().join("jvb.conf");

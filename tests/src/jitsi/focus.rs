@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use causeway_xmpp::{Account, Connection, Element, Item, Security};
-use tokio::time::{sleep, timeout};
+use causeway_xmpp::{Connection, Element, Item};
 
-use super::{AUTH_DOMAIN, BREWERY, PASSWORD, ROOM, ROOM_DOMAIN};
+use super::ROOM;
+use crate::brewery::{COLIBRI, COLIBRI2};
+use crate::prosody::{self, AUTH_DOMAIN, BREWERY, ROOM_DOMAIN};
 
-const COLIBRI: &str = "http://jitsi.org/protocol/colibri";
-const COLIBRI2: &str = "jitsi:colibri2";
 const FOCUS: &str = "http://jitsi.org/protocol/focus";
 const ICE: &str = "urn:xmpp:jingle:transports:ice-udp:1";
 const DTLS: &str = "urn:xmpp:jingle:apps:dtls:0";
@@ -23,7 +22,7 @@ const MUC: &str = "http://jabber.org/protocol/muc";
 const RTP: &str = "urn:xmpp:jingle:apps:rtp:1";
 const SOURCES: &str = "urn:xmpp:jingle:apps:rtp:ssma:0";
 
-/// For the bridge and the server to be there, on a busy machine.
+/// For the bridge to be there, on a busy machine.
 const STARTUP: Duration = Duration::from_secs(30);
 
 /// What is offered, in the form that Jingle and Colibri2 share.
@@ -67,7 +66,7 @@ pub(super) struct Focus {
 }
 
 impl Focus {
-    /// Logs in as soon as the server is there, opens the room, and waits for the bridge.
+    /// Logs in, opens the room, and waits for the bridge.
     ///
     /// # Panics
     ///
@@ -82,7 +81,7 @@ impl Focus {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let connection = timeout(STARTUP, connect(port)).await.expect("a login");
+                let connection = prosody::login(port).await;
                 let jid = connection.jid.clone();
                 let mut conference = Conference::new(connection, channel, kept);
                 conference.enter_rooms().await;
@@ -122,25 +121,6 @@ impl Drop for Focus {
             for line in log.iter() {
                 eprintln!("{line}");
             }
-        }
-    }
-}
-
-async fn connect(port: u16) -> Connection {
-    let account = Account {
-        host: "127.0.0.1".into(),
-        port,
-        domain: AUTH_DOMAIN.into(),
-        user: "focus".into(),
-        password: PASSWORD.into(),
-        security: Security::IfPossible,
-        verify: true,
-    };
-    loop {
-        match Connection::open(&account).await {
-            Ok(connection) => return connection,
-            // The server is not there yet: nothing tells when it will be.
-            Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
 }

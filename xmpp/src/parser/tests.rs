@@ -117,6 +117,16 @@ fn the_largest_legal_stanza_passes() {
     assert!(matches!(stanza(&content), Item::Stanza(_)));
 }
 
+/// The largest that Prosody lets a client send: it must not cost the connection that the bridge has.
+#[test]
+fn t67_a_long_attribute_is_a_stanza_like_any_other() {
+    let long = "x".repeat(260_000);
+    let text = format!("{HEADER}<iq type='get' id='7'><a b='{long}'/></iq><presence/>");
+    let all = items(&text).expect("well-formed");
+    assert!(matches!(&all[1], Item::Stanza(stanza) if stanza.to_string().contains(&long)));
+    assert!(matches!(&all[2], Item::Stanza(next) if next.is("presence", ns::CLIENT)));
+}
+
 #[test]
 fn t66_a_tag_without_end_ends_the_stream() {
     let mut parser = StreamParser::default();

@@ -367,3 +367,31 @@ fn audio_that_is_not_sent_or_not_subscribed() {
         .set_force_mute(call.world.now, call.a, true, false);
     assert_eq!(call.code(), "force-muted");
 }
+
+#[test]
+fn allocation_case_12_the_reducer_learns_who_is_sent_most_and_tells_all_workers() {
+    let mut world = World::new();
+    assert_eq!(world.control.most_forwarded(), None, "nobody is here");
+    let layers = |target| ForwardedStats {
+        source: SourceName::from("A-v0"),
+        target,
+        ideal: 2,
+        height: 180,
+    };
+    let [mut a, b] = [EndpointKey(1), EndpointKey(2)].map(stats);
+    report(&mut world, vec![a.clone(), b.clone()]);
+    assert_eq!(world.control.most_forwarded(), Some(0));
+    a.forwarded = vec![layers(0), layers(-1), layers(2)];
+    report(&mut world, vec![a, b]);
+    assert_eq!(world.control.most_forwarded(), Some(2));
+
+    world.control.set_last_n_limit(7);
+    let mut told = Vec::new();
+    while let Some(output) = world.control.poll_output() {
+        if let ControlOutput::Worker(worker, Command::LastNLimit(7)) = output {
+            told.push(worker);
+        }
+    }
+    let all: Vec<_> = (0..world.workers.len() as u8).map(WorkerId).collect();
+    assert_eq!(told, all);
+}

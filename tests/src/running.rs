@@ -1,11 +1,16 @@
-//! What the tests that start the daemon share.
+//! Daemons on this machine: whether they are ready, and what they answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, UdpSocket};
 use std::process::Child;
 
 use serde_json::Value;
 
 /// Waits until a daemon whose standard error is piped says that it is ready.
+///
+/// # Panics
+///
+/// Panics if it ends before.
 pub fn await_ready(process: &mut Child) {
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
     let ready = lines.any(|line| line.is_ok_and(|line| line.contains("bridge ready")));
@@ -16,6 +21,10 @@ pub fn await_ready(process: &mut Child) {
 
 /// Status and body of the answer to a request with `headers`, whole lines, beside the usual ones. Reads to the end of the
 /// connection.
+///
+/// # Panics
+///
+/// Panics if there is no answer.
 pub fn ask(
     mut socket: impl Read + Write,
     method: &str,
@@ -37,4 +46,16 @@ pub fn ask(
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
+}
+
+/// An address of this machine that is not loopback, over which media goes.
+///
+/// # Panics
+///
+/// Panics if there is none.
+pub fn media_address() -> IpAddr {
+    // A socket that is connected tells it; nothing is sent.
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    socket.connect("192.0.2.1:9").expect("a default route");
+    socket.local_addr().expect("bound").ip()
 }
