@@ -214,6 +214,8 @@ pub fn all() -> Vec<Scenario> {
 
 #[cfg(test)]
 mod tests {
+    use causeway_bridge::config::PacingConfig;
+
     use super::*;
     use crate::lab::measure;
 

@@ -377,6 +377,8 @@ fn allocation_case_12_the_reducer_learns_who_is_sent_most_and_tells_all_workers(
         target,
         ideal: 2,
         height: 180,
+        reason: Reason::Best,
+        sending: Sending::Sent,
     };
     let [mut a, b] = [EndpointKey(1), EndpointKey(2)].map(stats);
     report(&mut world, vec![a.clone(), b.clone()]);

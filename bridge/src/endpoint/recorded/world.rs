@@ -8,7 +8,7 @@ use crate::config::{BridgeConfig, RedConfig};
 use crate::counters::Counters;
 use crate::endpoint::Endpoint;
 use crate::endpoint::downlink::{AudioStream, SentCounts, VideoStream};
-use crate::endpoint::formats::FormatTable;
+use crate::endpoint::formats::{FormatTable, FormatTables};
 use crate::endpoint::red::AudioHistory;
 use crate::ids::{ConferenceKey, EndpointKey, Path, SocketId, SourceKey, WorkerId};
 use crate::media::{EncodingDescription, MediaFormats, MediaKind, SourceDescription, VideoType};
@@ -80,6 +80,7 @@ struct Tools {
     counters: Counters,
     out: Outputs,
     routes: Vec<crate::worker::context::RouteChange>,
+    formats: FormatTables,
     scratch: [u8; MAX_ELEMENT],
 }
 
@@ -92,6 +93,7 @@ impl Tools {
             counters: &mut self.counters,
             out: &mut self.out,
             routes: &mut self.routes,
+            formats: &mut self.formats,
             scratch: &mut self.scratch,
         }
     }
@@ -143,7 +145,7 @@ fn endpoint(key: u64, formats: &Arc<MediaFormats>, random: &mut Random) -> Endpo
     };
     let config = Arc::new(BridgeConfig::default());
     let mut endpoint = Endpoint::new(&setup, &config, place, random.fork(), Time::ZERO);
-    endpoint.formats = FormatTable::new(Arc::clone(formats));
+    endpoint.formats = Arc::new(FormatTable::new(Arc::clone(formats)));
     endpoint
 }
 
@@ -208,6 +210,7 @@ impl<'a> World<'a> {
                 counters: Counters::default(),
                 out: Outputs::default(),
                 routes: Vec::new(),
+                formats: FormatTables::default(),
                 scratch: [0; MAX_ELEMENT],
             },
             sender,
@@ -299,7 +302,7 @@ impl<'a> World<'a> {
     }
 
     /// Offers a video packet to the receiver; what reaches it.
-    pub fn forward_video(&mut self, packet: &MediaPacket) -> Option<Arrived> {
+    pub fn forward_video(&mut self, packet: &Arc<MediaPacket>) -> Option<Arrived> {
         let mut cx = self.tools.context(self.now);
         let (downlink, formats) = (&mut self.receiver.downlink, &self.receiver.formats);
         downlink.forward_video(&mut cx, formats, self.stream, packet);
