@@ -63,6 +63,19 @@ fn nothing_set_gives_the_defaults_of_jitsi_videobridge() {
 }
 
 #[test]
+fn pacing_is_a_factor_from_one_or_off() {
+    let config = accepted("videobridge.cc.pacing { factor = 1.5, burst = 10 ms }");
+    assert!((config.bridge.pacing.factor - 1.5).abs() < 1e-9);
+    assert_eq!(config.bridge.pacing.burst, Duration::from_millis(10));
+    let off = accepted("videobridge.cc.pacing.factor = 0");
+    assert!(off.bridge.pacing.factor.abs() < 1e-9);
+    for wrong in ["0.5", "-1", "101", "fast"] {
+        let error = refused(&format!("videobridge.cc.pacing.factor = {wrong}"));
+        assert!(error.contains("videobridge.cc.pacing.factor"), "{error}");
+    }
+}
+
+#[test]
 fn a_nested_file_and_a_dotted_file_mean_the_same() {
     let nested = accepted(
         "videobridge {

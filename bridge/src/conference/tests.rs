@@ -26,6 +26,7 @@ use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::worker::Worker;
 
 mod exports;
+mod pacing;
 mod watch;
 
 const KEY: [u8; 16] = [7; 16];
@@ -104,9 +105,13 @@ fn formats(remb: bool) -> MediaFormats {
 
 impl Room {
     fn new() -> Room {
-        let mut random = Random::from_seed(1);
         let mut config = BridgeConfig::default();
         config.allocation.trust_estimate = false;
+        Room::with(config)
+    }
+
+    fn with(config: BridgeConfig) -> Room {
+        let mut random = Random::from_seed(1);
         let sockets = Arc::from([SocketAddr::from(([198, 51, 100, 1], 10_000))]);
         let now = Time::from_millis(1_000);
         let config = Arc::new(config);

@@ -567,6 +567,12 @@ impl Worker {
         self.buffers.paced = self.shards.iter().map(|(_, shard)| shard.paced()).sum();
     }
 
+    /// Packets that wait in the pacers of its receivers.
+    #[cfg(test)]
+    pub(crate) fn paced(&mut self) -> &mut usize {
+        &mut self.buffers.paced
+    }
+
     fn with_conference(
         &mut self,
         now: Time,
