@@ -448,8 +448,9 @@ impl Numbered {
                 && ticks(after.out_timestamp, numbers.timestamp) >= i32::from(!joined)
                 && room >= u16::from(!joined)
                 && room <= self.scheme.mask() / 2
-                && tl0_step(after.out_tl0picidx, numbers.tl0picidx)
-                    >= i8::from(after.temporal_id == 0 && !joined);
+                && (tl0.is_none()
+                    || tl0_step(after.out_tl0picidx, numbers.tl0picidx)
+                        >= i8::from(after.temporal_id == 0 && !joined));
             if !fits {
                 return None;
             }

@@ -341,3 +341,20 @@ fn media_plane_case_97_a_target_beyond_the_structure_means_its_best() {
         "nobody knows what it was"
     );
 }
+
+/// There is no TL0PICIDX that could be in the way.
+#[test]
+fn a_frame_of_the_base_layer_that_comes_after_the_next_one_takes_its_place() {
+    for decode_target in [0, 2] {
+        let mut receiver = Receiver::wanting(0, decode_target);
+        let numbers = (0..12).filter(|number| *number != 4);
+        let sent: Vec<u64> = numbers
+            .filter_map(|number| receiver.offer(&l1t3(number, number)))
+            .map(|sent| sent.sequence)
+            .collect();
+        let late = receiver.offer(&l1t3(4, 4)).expect("it is sent");
+        assert_eq!(late.timestamp, 3001 + 4 * 3000);
+        assert!(!sent.contains(&late.sequence));
+        assert!(sent[0] < late.sequence && late.sequence < *sent.last().unwrap());
+    }
+}

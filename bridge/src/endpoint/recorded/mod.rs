@@ -130,6 +130,78 @@ fn on_a_clean_network_each_layer_arrives_whole_and_without_holes() {
     }
 }
 
+#[test]
+fn what_was_lost_and_is_sent_again_arrives_however_late() {
+    let late = Network {
+        loss: 0,
+        repaired: 10,
+        duplicated: 5,
+        jitter: 20_000,
+    };
+    for (name, text) in VIDEO {
+        let recording = Recording::read(text);
+        let truths = understand(&recording);
+        for (seed, target) in (0..).zip(targets(&recording, &truths)) {
+            let mut world = World::new(
+                &recording,
+                &recording.formats,
+                MediaKind::Video,
+                CLEAN,
+                seed,
+            );
+            let mut checker = Checker::new(&recording, &truths, 400_000);
+            world.projection().set_target(target);
+            let begin = truths
+                .iter()
+                .position(|truth| {
+                    truth.begins_keyframe && Some(truth.frame.encoding) == target.encoding()
+                })
+                .expect("there is a keyframe");
+            // With the next keyframes the receiver may get another encoding first, if that one's comes late.
+            let begun = recording.packets[begin].micros + 300_000;
+            let end = truths
+                .iter()
+                .enumerate()
+                .position(|(number, truth)| {
+                    truth.begins_keyframe && recording.packets[number].micros > begun + 500_000
+                })
+                .expect("there is another keyframe");
+            while let Some((number, packet)) = world.step() {
+                if number >= end {
+                    break;
+                }
+                // The stream has to begin before it can be mended, and all of it has to come.
+                let elapsed = world.elapsed();
+                let ending = recording.packets[end].micros - 400_000;
+                world.network = if (begun..ending).contains(&elapsed) {
+                    late
+                } else {
+                    CLEAN
+                };
+                let Some(packet) = packet else { continue };
+                let arrived = world.forward_video(&packet);
+                checker.saw(number, &packet, arrived);
+            }
+            checker.check_order();
+            let sent = checker.sent();
+            for (number, truth) in truths.iter().enumerate().take(end).skip(begin) {
+                let wanted = truth.is_wanted(target) == Some(true);
+                assert!(
+                    !wanted || sent.contains(&number),
+                    "{name} {target:?}: {number}"
+                );
+            }
+            // A place that was kept for a packet which then turned out to be of a layer that is not wanted stays empty.
+            let mut own = truths
+                .iter()
+                .filter(|truth| Some(truth.frame.encoding) == target.encoding());
+            if own.all(|truth| truth.is_wanted(target) == Some(true)) {
+                assert_eq!(checker.holes(), 0, "{name} {target:?}");
+            }
+        }
+    }
+}
+
 /// Runs a recording with changes of mind over a bad network that gets well in time for the last keyframes. True if the receiver was
 /// seen to get all of its last target.
 fn run(name: &str, recording: &Recording, truths: &[Truth], seed: u64) -> bool {

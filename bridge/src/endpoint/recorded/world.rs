@@ -110,7 +110,7 @@ pub struct World<'a> {
     recording: &'a Recording,
     random: Random,
     pub network: Network,
-    pub now: Time,
+    now: Time,
     tools: Tools,
     sender: Endpoint,
     client: Outbound,
@@ -224,6 +224,11 @@ impl<'a> World<'a> {
             order: 0,
             next: 0,
         }
+    }
+
+    /// µs since the first packet was sent.
+    pub fn elapsed(&self) -> u64 {
+        self.now.as_micros() - BEGIN
     }
 
     pub fn projection(&mut self) -> &mut crate::projection::Projection {
