@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_bridge::config::IceConfig;
 use causeway_bridge::ids::{Path, SocketId, WorkerId};
+use causeway_bridge::limits;
 use causeway_bridge::messages::RemoteIce;
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::{KeyingMaterial, Profile};
@@ -169,6 +170,7 @@ impl Client {
             certificate: local.certificate,
             profiles: local.profiles,
             accept_sha1: false,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             sctp: local.sctp.then_some(SctpRole::Client),
             base: clock.zero(),
         };
