@@ -88,6 +88,14 @@ pub async fn discover(discovery: &Discovery, locals: &[IpAddr]) -> Vec<Seen> {
     seen
 }
 
+impl Discovery {
+    /// Whether STUN servers were to be asked, and none of them told an address.
+    pub fn stun_failed(&self, seen: &[Seen]) -> bool {
+        let told = |seen: &Seen| seen.public.is_ok() && self.stun.contains(&seen.by);
+        !self.stun.is_empty() && !seen.iter().any(told)
+    }
+}
+
 /// Takes what was seen into the configuration, and tells the log.
 pub fn advertise(ice: &mut IceConfig, seen: &[Seen]) {
     for Seen { local, by, public } in seen {
@@ -299,5 +307,22 @@ mod tests {
             ask_http(address, "GET / 1.0").await,
             Err("it says `HTTP/1.0 403 Forbidden`".to_owned())
         );
+    }
+
+    #[test]
+    fn stun_failed_if_servers_are_set_and_none_told_an_address() {
+        let seen = |by: &str, public: Result<IpAddr, String>| Seen {
+            local: [10, 0, 0, 1].into(),
+            by: by.to_owned(),
+            public,
+        };
+        let told = Ok(IpAddr::from([203, 0, 113, 5]));
+        let silent = Err("no answer".to_owned());
+        let mut discovery = Discovery::default();
+        assert!(!discovery.stun_failed(&[]));
+        discovery.stun = vec!["a:3478".into(), "b:3478".into()];
+        assert!(discovery.stun_failed(&[seen("a:3478", silent.clone())]));
+        assert!(discovery.stun_failed(&[seen("EC2", told.clone())]));
+        assert!(!discovery.stun_failed(&[seen("a:3478", silent), seen("b:3478", told)]));
     }
 }

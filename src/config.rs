@@ -207,6 +207,8 @@ pub struct Health {
     pub max_check_duration: Duration,
     /// Fail if no public address is known.
     pub require_valid_address: bool,
+    /// Fail if STUN servers are configured and none of them told a public address.
+    pub require_stun: bool,
 }
 
 impl Default for Health {
@@ -216,6 +218,7 @@ impl Default for Health {
             timeout: Duration::from_secs(90),
             max_check_duration: Duration::from_secs(3),
             require_valid_address: true,
+            require_stun: false,
         }
     }
 }

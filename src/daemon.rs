@@ -19,6 +19,7 @@ use crate::host::DaemonHost;
 use crate::http::Audience;
 use crate::process::DaemonProcess;
 use crate::signals::{Signal, Signals};
+use crate::tls::Tls;
 use crate::xmpp::Clients;
 use crate::{export, http, watchdog, websocket};
 
@@ -87,7 +88,8 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
         tls: config.websockets.tls.unwrap_or(public.tls.is_some()),
         server_id: config.websockets.server_id.clone(),
     });
-    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(&sockets));
+    let stun_failed = config.discovery.stun_failed(&seen);
+    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(&sockets), stun_failed);
     let environment = export::Environment {
         access: bridge.clone(),
         options: config.exports.clone(),
@@ -140,7 +142,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
             allowed_networks: config.rest.allowed_networks.clone(),
         };
         let app = rest::router(Arc::clone(&process), handler, options);
-        let tls = server.tls.clone();
+        let tls = watched(server);
         tokio::spawn(http::serve(listener, app, Audience::Operators, tls));
     }
     if let Some(server) = public {
@@ -160,7 +162,7 @@ pub async fn run(mut config: DaemonConfig, workers: Option<usize>) -> Result<End
             proxies: server.trusted_proxies.clone(),
             redact: config.bridge.net.redact_remote_addresses,
         };
-        tokio::spawn(http::serve(listener, app, audience, server.tls.clone()));
+        tokio::spawn(http::serve(listener, app, audience, watched(server)));
     }
     tracing::info!(udp = ?bridge.addresses(), workers = bridge.workers(), "bridge ready");
     // An error means that no service manager asked for it.
@@ -210,6 +212,13 @@ pub fn failure(thread: &str) -> String {
     format!(
         "{thread} ended by an internal error, and the process with it: its service manager starts it again"
     )
+}
+
+/// The TLS of a server, whose certificate is read again when its file changes.
+fn watched(server: &HttpServer) -> Option<Tls> {
+    let tls = server.tls.clone()?;
+    tokio::spawn(tls.clone().watch());
+    Some(tls)
 }
 
 async fn listen(server: &HttpServer, name: &str) -> Result<TcpListener, String> {

@@ -20,6 +20,8 @@ pub struct HealthMonitor {
     options: config::Health,
     /// Whether some address is bound or advertised that clients elsewhere can reach.
     reachable: bool,
+    /// Whether STUN servers were asked for addresses in vain.
+    stun_failed: bool,
     /// When the last check ended, or the monitor began, and what that check found wrong.
     last: Mutex<(Instant, Option<String>)>,
 }
@@ -29,10 +31,12 @@ impl HealthMonitor {
     pub fn new(
         options: config::Health,
         addresses: impl IntoIterator<Item = IpAddr>,
+        stun_failed: bool,
     ) -> HealthMonitor {
         HealthMonitor {
             options,
             reachable: addresses.into_iter().any(is_public),
+            stun_failed,
             last: Mutex::new((Instant::now(), None)),
         }
     }
@@ -64,6 +68,9 @@ impl HealthMonitor {
     async fn check(&self, bridge: &Bridge) -> Option<String> {
         if self.options.require_valid_address && !self.reachable {
             return Some("No valid IP addresses available for harvesting.".to_owned());
+        }
+        if self.options.require_stun && self.stun_failed {
+            return Some("Address discovery through STUN failed".to_owned());
         }
         let stalled = bridge.stalled(PATIENCE);
         if !stalled.is_empty() {
@@ -132,7 +139,7 @@ mod tests {
     }
 
     fn monitor(address: &str) -> HealthMonitor {
-        HealthMonitor::new(config::Health::default(), [address.parse().unwrap()])
+        HealthMonitor::new(config::Health::default(), [address.parse().unwrap()], false)
     }
 
     #[tokio::test]
@@ -146,6 +153,30 @@ mod tests {
         let public = monitor("203.0.113.5");
         public.note(public.check(&bridge).await);
         assert_eq!(public.health(), Health::Healthy);
+    }
+
+    #[tokio::test]
+    async fn stun_that_failed_is_a_failure_where_it_is_required() {
+        let bridge = bridge();
+        for (require_stun, stun_failed, healthy) in [
+            (true, true, false),
+            (true, false, true),
+            (false, true, true),
+        ] {
+            let options = config::Health {
+                require_stun,
+                ..config::Health::default()
+            };
+            let address = "203.0.113.5".parse().unwrap();
+            let monitor = HealthMonitor::new(options, [address], stun_failed);
+            monitor.note(monitor.check(&bridge).await);
+            let text = "Address discovery through STUN failed".to_owned();
+            let expected = match healthy {
+                true => Health::Healthy,
+                false => Health::Failed(text),
+            };
+            assert_eq!(monitor.health(), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

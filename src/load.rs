@@ -1,10 +1,12 @@
-//! How much of its capacity the bridge uses: the stress level (rest-and-stats spec §5.3).
+//! How much of its capacity the bridge uses: the stress level, and what is done when it is too much
+//! (rest-and-stats spec §5.3).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use causeway_bridge::Bridge;
+use causeway_bridge::allocation::LastNReducer;
 use causeway_bridge::control::ControlAccess;
 use causeway_bridge::net::CpuTimes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,6 +17,8 @@ use crate::config::{self, LoadMeasurement};
 const PERIOD: Duration = Duration::from_millis(250);
 /// Measurements from the first to the last of which the load is taken: one second.
 const WINDOW: usize = 5;
+/// Time between two decisions about the bridge-wide last-n.
+const DECISION: Duration = Duration::from_secs(10);
 
 /// CPU time at a moment.
 #[derive(Clone, Debug)]
@@ -51,15 +55,22 @@ impl Load {
         }
     }
 
+    /// What is measured: a share of CPU time, or packets per second.
+    fn level(self, options: &config::Load, packet_rate: u64) -> f64 {
+        match options.measurement {
+            LoadMeasurement::PacketRate => packet_rate as f64,
+            LoadMeasurement::CpuUsage if options.detect_steal => self.used + self.steal,
+            LoadMeasurement::CpuUsage => self.used,
+        }
+    }
+
     /// One when the threshold of what is measured is reached.
     fn stress(self, options: &config::Load, packet_rate: u64) -> f64 {
-        match options.measurement {
-            LoadMeasurement::PacketRate => packet_rate as f64 / options.packet_threshold,
-            LoadMeasurement::CpuUsage if options.detect_steal => {
-                (self.used + self.steal) / options.cpu_threshold
-            }
-            LoadMeasurement::CpuUsage => self.used / options.cpu_threshold,
-        }
+        let threshold = match options.measurement {
+            LoadMeasurement::PacketRate => options.packet_threshold,
+            LoadMeasurement::CpuUsage => options.cpu_threshold,
+        };
+        self.level(options, packet_rate) / threshold
     }
 }
 
@@ -69,6 +80,7 @@ pub struct LoadMeter {
     options: config::Load,
     stress: AtomicU64,
     steal: AtomicU64,
+    last_n_limit: AtomicI32,
 }
 
 impl LoadMeter {
@@ -78,6 +90,7 @@ impl LoadMeter {
             options,
             stress: AtomicU64::new(0),
             steal: AtomicU64::new(0),
+            last_n_limit: AtomicI32::new(-1),
         }
     }
 
@@ -89,6 +102,32 @@ impl LoadMeter {
     /// Share of the machine's CPU time that the hypervisor gave to others.
     pub fn steal(&self) -> f64 {
         f64::from_bits(self.steal.load(Ordering::Relaxed))
+    }
+
+    /// The bridge-wide last-n that the reducer allows, −1 = any; `None` without a reducer.
+    pub fn last_n_limit(&self) -> Option<i32> {
+        let reducer = self.options.reducer.as_ref();
+        reducer.map(|_| self.last_n_limit.load(Ordering::Relaxed))
+    }
+
+    /// Takes away video sources, or gives some back, if it is time.
+    fn reduce(&self, reducer: &mut LastNReducer, bridge: &Bridge, level: f64) {
+        let changed = bridge.with_control(|control, now| {
+            let changed = reducer.sample(now, level, control.most_forwarded());
+            if changed {
+                control.set_last_n_limit(reducer.limit());
+            }
+            changed
+        });
+        if changed {
+            let limit = reducer.limit();
+            self.last_n_limit.store(limit, Ordering::Relaxed);
+            tracing::info!(
+                limit,
+                level,
+                "last-n of all receivers changed because of the load"
+            );
+        }
     }
 
     fn set(&self, load: Load, packet_rate: u64) {
@@ -104,6 +143,8 @@ impl LoadMeter {
         // A measurement that comes late covers the time that passed.
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut window: VecDeque<Measurement> = VecDeque::new();
+        let mut reducer = self.options.reducer.map(LastNReducer::new);
+        let mut decision = Instant::now() + DECISION;
         loop {
             turns.tick().await;
             let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
@@ -119,7 +160,14 @@ impl LoadMeter {
                 && new.at > old.at
             {
                 let packet_rate = bridge.with_control(|control, _| control.packet_rate());
-                self.set(Load::between(old, new, cores), packet_rate);
+                let load = Load::between(old, new, cores);
+                self.set(load, packet_rate);
+                if let Some(reducer) = &mut reducer
+                    && new.at >= decision
+                {
+                    decision = new.at + DECISION;
+                    self.reduce(reducer, &bridge, load.level(&self.options, packet_rate));
+                }
             }
         }
     }

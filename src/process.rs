@@ -37,11 +37,13 @@ pub struct DaemonProcess {
 }
 
 impl DaemonProcess {
-    /// The process around a bridge that just started.
+    /// The process around a bridge that just started. `stun_failed` says that STUN servers are configured, and none told a
+    /// public address.
     pub fn new(
         bridge: Bridge,
         config: &DaemonConfig,
         sockets: Arc<WebSockets>,
+        stun_failed: bool,
     ) -> Arc<DaemonProcess> {
         let bound = bridge.addresses().iter().map(|address| address.ip());
         let mapped = config.bridge.ice.mappings.iter();
@@ -50,7 +52,7 @@ impl DaemonProcess {
         Arc::new(DaemonProcess {
             drain: AtomicBool::new(config.initial_drain_mode),
             shutdown: Shutdown::new(config.shutdown),
-            health: HealthMonitor::new(config.health, bound.chain(mapped)),
+            health: HealthMonitor::new(config.health, bound.chain(mapped), stun_failed),
             load: LoadMeter::new(config.load),
             average_participant_stress: config.load.average_participant_stress,
             sockets,
@@ -149,6 +151,7 @@ impl Process for DaemonProcess {
         ProcessFacts {
             stress: self.load.stress(),
             average_participant_stress: self.average_participant_stress,
+            last_n_limit: self.load.last_n_limit(),
             cpu_steal: self.load.steal(),
             threads: number_of(&status, "Threads:"),
             open_files: open_files as u64,
@@ -192,7 +195,7 @@ mod tests {
         config.bridge.net.receive_buffer = 1 << 16;
         let bridge = Bridge::start(config.bridge.clone(), Arc::new(NoHost)).unwrap();
         assert_eq!(bridge.cpu_times().workers.len(), 2);
-        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new());
+        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new(), false);
         let facts = process.facts();
         // Two workers, a thread for handshakes, the control plane.
         assert!(facts.threads >= 4 && facts.open_files > 2 && facts.memory > 1 << 20);

@@ -2,7 +2,8 @@
 //!
 //! A file is what the Java implementation takes, a key store in PKCS12 or JKS form, or a PEM file with chain and key. Which one it
 //! is shows in its first bytes. Everything is read and checked at start, so that a certificate that does not belong to
-//! its key ends the start and not the first handshake.
+//! its key ends the start and not the first handshake. A file that changes later is read again: new connections get
+//! the new certificate, those that are open keep theirs, and a file that can not be used changes nothing.
 
 mod jks;
 #[cfg(test)]
@@ -11,20 +12,21 @@ pub mod tests;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use p12_keystore::error::Error as P12Error;
 use p12_keystore::{CertificateBag, Pkcs12Archive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
 use tokio_rustls::server::TlsStream;
 
 /// Longest file that is read, in bytes.
@@ -38,9 +40,64 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const VERSIONS: [(&str, &SupportedProtocolVersion); 2] =
     [("TLSv1.2", &version::TLS12), ("TLSv1.3", &version::TLS13)];
 
+/// Time between two looks at whether a file changed.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What is spoken, and with which certificate.
+#[derive(Clone)]
+pub struct TlsOptions {
+    /// Key store or PEM file.
+    pub path: PathBuf,
+    /// Its password.
+    pub password: Option<String>,
+    /// Versions.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+    /// Cipher suites, in the order in which they are preferred.
+    pub suites: Vec<SupportedCipherSuite>,
+}
+
+impl TlsOptions {
+    /// All versions and cipher suites.
+    pub fn new(path: impl Into<PathBuf>) -> TlsOptions {
+        TlsOptions {
+            path: path.into(),
+            password: None,
+            versions: VERSIONS.map(|(_, version)| version).into(),
+            suites: provider().cipher_suites.clone(),
+        }
+    }
+}
+
+/// All cipher suites that can be spoken, by their names in Java.
+pub fn suites() -> impl Iterator<Item = (String, SupportedCipherSuite)> {
+    let suites = provider().cipher_suites.clone().into_iter();
+    suites.map(|suite| {
+        // Those of TLS 1.3 have a prefix of their own in the library.
+        let name = format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
+        (name, suite)
+    })
+}
+
+/// By which one sees that a file was written or replaced: device, number, length, time of the change.
+type Stamp = (u64, u64, u64, (i64, i64));
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let data = std::fs::metadata(path).ok()?;
+    let changed = (data.mtime(), data.mtime_nsec());
+    Some((data.dev(), data.ino(), data.len(), changed))
+}
+
+struct Inner {
+    options: TlsOptions,
+    /// What handshakes that begin now use.
+    current: Mutex<Arc<ServerConfig>>,
+    /// Of the file when it was last read, usable or not.
+    read: Mutex<Option<Stamp>>,
+}
+
 /// What turns accepted sockets into TLS ones.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<Inner>);
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,26 +115,57 @@ impl PartialEq for Tls {
 impl Eq for Tls {}
 
 impl Tls {
-    /// For servers that show the certificate in the file at `path` and speak `versions`.
+    /// For servers that show the certificate in a file.
     ///
     /// # Errors
     /// Why the file can not be used, for people; the text names the file and does not contain the password.
-    pub fn load(
-        path: &Path,
-        password: Option<&str>,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> Result<Tls, String> {
-        let named = |reason: String| format!("{}: {reason}", path.display());
-        let data = read(path).map_err(|error| named(format!("can not be read: {error}")))?;
-        let identity = Identity::parse(&data, password).map_err(named)?;
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions)
-            .map_err(|error| named(error.to_string()))?
-            .with_no_client_auth()
-            .with_single_cert(identity.chain, identity.key)
-            .map_err(|error| named(format!("certificate and key can not be used: {error}")))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls(Arc::new(config)))
+    pub fn load(options: TlsOptions) -> Result<Tls, String> {
+        let read = stamp(&options.path);
+        let config = server_config(&options)?;
+        Ok(Tls(Arc::new(Inner {
+            options,
+            current: Mutex::new(config),
+            read: Mutex::new(read),
+        })))
+    }
+
+    /// Reads the file again if it changed since it was last read. Whether a new certificate is in use; if there is none, the old
+    /// one is used on.
+    ///
+    /// # Errors
+    /// As for [`Tls::load`], once for each change.
+    pub fn refresh(&self) -> Result<bool, String> {
+        let found = stamp(&self.0.options.path);
+        {
+            let mut read = locked(&self.0.read);
+            if *read == found {
+                return Ok(false);
+            }
+            *read = found;
+        }
+        let config = server_config(&self.0.options)?;
+        *locked(&self.0.current) = config;
+        Ok(true)
+    }
+
+    /// Looks for changes of the file for as long as it is polled.
+    pub async fn watch(self) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            // Files are read and keys are checked where that holds up nobody.
+            let this = self.clone();
+            let path = self.0.options.path.display();
+            match tokio::task::spawn_blocking(move || this.refresh()).await {
+                Ok(Ok(true)) => tracing::info!(%path, "new TLS certificate"),
+                Ok(Ok(false)) => {}
+                Ok(Err(reason)) => {
+                    tracing::error!("the TLS certificate stays the old one: {reason}");
+                }
+                Err(error) => tracing::error!(%path, %error, "the TLS certificate was not read"),
+            }
+        }
     }
 
     /// Shakes hands with the client at the other end of `io`.
@@ -88,9 +176,30 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = TlsAcceptor::from(Arc::clone(&self.0)).accept(io);
+        let config = Arc::clone(&locked(&self.0.current));
+        let handshake = TlsAcceptor::from(config).accept(io);
         timeout(HANDSHAKE_TIMEOUT, handshake).await?
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn server_config(options: &TlsOptions) -> Result<Arc<ServerConfig>, String> {
+    let named = |reason: String| format!("{}: {reason}", options.path.display());
+    let data = read(&options.path).map_err(|error| named(format!("can not be read: {error}")))?;
+    let identity = Identity::parse(&data, options.password.as_deref()).map_err(named)?;
+    let mut provider = (*provider()).clone();
+    provider.cipher_suites.clone_from(&options.suites);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&options.versions)
+        .map_err(|error| named(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain, identity.key)
+        .map_err(|error| named(format!("certificate and key can not be used: {error}")))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use causeway_bridge::limits;
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::Profile;
 use causeway_bridge::time::Time;
@@ -24,6 +25,7 @@ impl Side {
             certificate: Arc::clone(own),
             profiles: vec![Profile::AeadAes128Gcm],
             accept_sha1: false,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             sctp: None,
             base: Instant::now(),
         };

@@ -125,6 +125,8 @@ pub struct TransportConfig {
     pub srtp_profiles: Vec<crate::srtp::Profile>,
     /// Accept sha-1 fingerprints.
     pub accept_sha1_fingerprints: bool,
+    /// Whole DTLS handshake (`jmt.dtls.handshake-timeout`).
+    pub handshake_timeout: Duration,
 }
 
 impl Default for TransportConfig {
@@ -136,6 +138,7 @@ impl Default for TransportConfig {
                 crate::srtp::Profile::Aes128CmSha1_80,
             ],
             accept_sha1_fingerprints: false,
+            handshake_timeout: crate::limits::HANDSHAKE_TIMEOUT,
         }
     }
 }

@@ -91,7 +91,7 @@ pub const SECURE_DATAGRAM: usize = 1_152;
 /// DTLS datagrams per second and endpoint that a worker passes on before the handshake is complete. Far above what
 /// one handshake needs: the association has its own budget, and a forged flood must not use up the real one (T15).
 pub const WORKER_DTLS_PER_SECOND: u32 = 1_000;
-/// Whole handshake (media-plane §1.9).
+/// Whole handshake, unless configured otherwise (media-plane §1.9).
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Failed SRTP authentications per second and endpoint before headers alone decide (T25).
 pub const AUTH_FAILURES_PER_SECOND: u32 = 1_000;

@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use causeway_bridge::limits;
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::Profile;
 use causeway_bridge::time::Time;
@@ -25,6 +26,7 @@ fn association(index: usize, sctp: SctpRole) -> Association {
         certificate: CERTIFICATES[index].clone(),
         profiles: vec![Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80],
         accept_sha1: false,
+        handshake_timeout: limits::HANDSHAKE_TIMEOUT,
         sctp: Some(sctp),
         base: *BASE,
     };

@@ -1,7 +1,6 @@
 //! Which key sets what.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use causeway_bridge::config::{
@@ -12,12 +11,12 @@ use causeway_bridge::limits::MAX_TIMELINE_ENTRIES;
 use causeway_bridge::srtp::Profile;
 use causeway_colibri::rest::Token;
 use causeway_hocon::{Error, Settings, Value};
-use tokio_rustls::rustls::SupportedProtocolVersion;
+use tokio_rustls::rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::reader::{Reader, address, addresses, networks, number, period, positive, rate, text};
 use crate::capture::CaptureOptions;
 use crate::export::ExportOptions;
-use crate::tls::{self, Tls};
+use crate::tls::{self, Tls, TlsOptions};
 
 use super::{
     AddressFilter, ConfigError, DaemonConfig, Discovery, HttpServer, Loaded, Websockets, Xmpp,
@@ -108,6 +107,17 @@ fn ice(r: &mut Reader<'_>, ice: &mut IceConfig) {
         Value::to_bool,
     );
     r.fixed("videobridge.ice.resolve-remote-candidates", false);
+    let keep_alive = "videobridge.ice.keep-alive-strategy";
+    r.only(keep_alive, "selected_only", &["all_succeeded"]);
+    r.only(
+        "videobridge.ice.nomination-strategy",
+        "NominateFirstHostOrReflexiveValid",
+        &[
+            "NominateFirstValid",
+            "NominateHighestPriority",
+            "NominateBestRTT",
+        ],
+    );
     r.set(
         "videobridge.ice.restart.enabled",
         &mut ice.restart_enabled,
@@ -293,6 +303,16 @@ fn transport(r: &mut Reader<'_>, transport: &mut TransportConfig) {
         }
         r.warn(key, unused::LATER);
     }
+    r.set(
+        "jmt.dtls.handshake-timeout",
+        &mut transport.handshake_timeout,
+        period,
+    );
+    r.only(
+        "jmt.dtls.local-fingerprint-hash-function",
+        "sha-256",
+        &["sha-1", "sha-384", "sha-512"],
+    );
     let key = "jmt.dtls.accepted-fingerprint-hash-functions";
     if let Some(names) = r.get(key, Value::to_texts) {
         for name in names {
@@ -458,7 +478,6 @@ fn allocation(r: &mut Reader<'_>, allocation: &mut AllocationConfig) {
         &mut allocation.conference_last_n_limits,
         last_n_limits,
     );
-    r.fixed("videobridge.load-management.reducer-enabled", false);
     r.fixed("videobridge.cc.use-vla-target-bitrate", false);
 }
 
@@ -590,6 +609,7 @@ fn http_server(r: &mut Reader<'_>, name: &str, default: Option<HttpServer>) -> O
     let key_store = r.get(&key("key-store-path"), text);
     let password = r.get(&key("key-store-password"), text);
     let versions = r.get(&key("tls-protocols"), tls_versions);
+    let suites = tls_suites(r, &key("tls-cipher-suites"));
     r.known.insert(key("send-server-version"));
     // With a key store the clear-text port stays closed, whatever else is set.
     let (port, port_key) = match key_store {
@@ -607,8 +627,14 @@ fn http_server(r: &mut Reader<'_>, name: &str, default: Option<HttpServer>) -> O
             let reason = "certificates of clients are not implemented; remove the key and let a reverse proxy ask for them";
             r.error(&key("need-client-auth"), reason);
         }
-        let versions = versions.unwrap_or_else(|| tls::VERSIONS.map(|(_, version)| version).into());
-        Tls::load(Path::new(&path), password.as_deref(), &versions)
+        let default = TlsOptions::new(path);
+        let options = TlsOptions {
+            password,
+            versions: versions.unwrap_or(default.versions),
+            suites: suites.unwrap_or(default.suites),
+            path: default.path,
+        };
+        Tls::load(options)
             .map_err(|reason| r.error(&key("key-store-path"), reason))
             .ok()
     });
@@ -632,6 +658,37 @@ fn tls_versions(value: &Value, key: &str) -> Result<Vec<&'static SupportedProtoc
         return Err(value.error(key, "needs TLSv1.2 or TLSv1.3"));
     }
     Ok(versions)
+}
+
+/// The cipher suites that a list of names leaves. It chooses among those of the versions that it names any of: a list from the
+/// times of TLS 1.2 does not switch TLS 1.3 off, which `tls-protocols` does.
+fn tls_suites(r: &mut Reader<'_>, key: &str) -> Option<Vec<SupportedCipherSuite>> {
+    let names = r.get(key, Value::to_texts)?;
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    let mut spoken = Vec::new();
+    for (name, suite) in tls::suites() {
+        let of_version = match suite.tls13() {
+            Some(_) => &mut new,
+            None => &mut old,
+        };
+        of_version.push((names.contains(&name), suite));
+        spoken.push(name);
+    }
+    let others = names.iter().filter(|name| !spoken.contains(name));
+    let others: Vec<&str> = others.map(String::as_str).collect();
+    if others.len() == names.len() {
+        r.error(key, "names no cipher suite that is spoken here");
+        return None;
+    }
+    if !others.is_empty() {
+        r.warn(key, format!("not spoken here: {}", others.join(", ")));
+    }
+    let chosen = [new, old].into_iter().flat_map(|suites| {
+        let any = suites.iter().any(|(named, _)| *named);
+        let chosen = suites.into_iter().filter(move |(named, _)| *named || !any);
+        chosen.map(|(_, suite)| suite)
+    });
+    Some(chosen.collect())
 }
 
 fn websockets(r: &mut Reader<'_>, websockets: &mut Websockets) {
@@ -713,6 +770,10 @@ fn daemon(r: &mut Reader<'_>, config: &mut DaemonConfig) {
         (
             "videobridge.health.require-valid-address",
             &mut config.health.require_valid_address,
+        ),
+        (
+            "videobridge.health.require-stun",
+            &mut config.health.require_stun,
         ),
     ] {
         r.set(key, target, Value::to_bool);

@@ -104,6 +104,30 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Reader<'_> {
+    /// A choice of which one is implemented.
+    pub fn only(&mut self, key: &str, implemented: &str, others: &[&str]) {
+        let chosen = self.get(key, |value, key| {
+            let word = value.to_text(key)?;
+            if word == implemented || others.contains(&word) {
+                Ok(word)
+            } else {
+                let others = others.join(", ");
+                Err(value.error(
+                    key,
+                    format!("`{word}` is not one of {implemented}, {others}"),
+                ))
+            }
+        });
+        if chosen.is_some_and(|word| word != implemented) {
+            self.warn(
+                key,
+                format!("only {implemented} is implemented; the value has no effect"),
+            );
+        }
+    }
+}
+
 /// A value as it could be written.
 fn shown(value: &Value) -> String {
     match value.data() {

@@ -222,6 +222,13 @@ fn a_key_store_that_can_not_be_used_is_refused_with_key_file_and_reason() {
             ["tls-protocols: ", "needs TLSv1.2 or TLSv1.3"],
         ),
         (
+            "tls-cipher-suites = [TLS_RSA_WITH_AES_128_CBC_SHA]",
+            [
+                "tls-cipher-suites: ",
+                "names no cipher suite that is spoken here",
+            ],
+        ),
+        (
             &format!(
                 "key-store-path = \"{store}\", key-store-password = changeit, need-client-auth = true"
             ),
@@ -715,4 +722,40 @@ fn captures_are_off_and_bounded_unless_the_file_says_otherwise() {
         matches!(&warnings[..], [one] if one.contains("one endpoint at a time")),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn choices_of_which_one_is_implemented_are_silent_with_it_and_warn_with_others() {
+    for (key, implemented, other) in [
+        (
+            "videobridge.ice.keep-alive-strategy",
+            "selected_only",
+            "all_succeeded",
+        ),
+        (
+            "videobridge.ice.nomination-strategy",
+            "NominateFirstHostOrReflexiveValid",
+            "NominateBestRTT",
+        ),
+        (
+            "jmt.dtls.local-fingerprint-hash-function",
+            "sha-256",
+            "sha-512",
+        ),
+    ] {
+        let text = |word: &str| format!("{key} = {word}");
+        assert_eq!(warned(&text(implemented)), [""; 0]);
+        let warned = warned(&text(other));
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(warned[0].contains(implemented), "{warned:?}");
+        assert!(refused(&text("nonsense")).contains("`nonsense` is not one of"));
+    }
+    assert!(
+        accepted("videobridge.health.require-stun = true")
+            .health
+            .require_stun
+    );
+    let config = accepted("jmt.dtls.handshake-timeout = 10 seconds");
+    let timeout = config.bridge.transport.handshake_timeout;
+    assert_eq!(timeout, Duration::from_secs(10));
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::tls::tests::{localhost, server_and_client};
-use crate::tls::{HANDSHAKE_TIMEOUT, VERSIONS};
+use crate::tls::{HANDSHAKE_TIMEOUT, TlsOptions};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -216,7 +216,7 @@ async fn t55_a_scraper_keeps_its_connection_and_a_stranger_does_not() {
 /// A server with a certificate, and a client that trusts it.
 fn with_tls(name: &str) -> (Server, tokio_rustls::TlsConnector) {
     let (file, client) = server_and_client(name);
-    let tls = Tls::load(&file.0, None, &VERSIONS.map(|(_, version)| version)).unwrap();
+    let tls = Tls::load(TlsOptions::new(&file.0)).unwrap();
     (
         Server::with(Audience::strangers(Vec::new()), Some(tls)),
         client,

@@ -82,7 +82,10 @@ pub fn localhost() -> ServerName<'static> {
 }
 
 fn load(path: &Path, password: Option<&str>) -> Result<Tls, String> {
-    Tls::load(path, password, &VERSIONS.map(|(_, version)| version))
+    Tls::load(TlsOptions {
+        password: password.map(str::to_owned),
+        ..TlsOptions::new(path)
+    })
 }
 
 fn refused(path: &Path, password: Option<&str>) -> String {
@@ -244,7 +247,11 @@ fn counts_and_lengths_of_a_jks_file_take_no_memory() {
 #[tokio::test]
 async fn versions_that_are_not_set_are_not_spoken() {
     let (file, connector) = server_and_client("versions.pem");
-    let new_only = Tls::load(&file.0, None, &[&version::TLS13]).unwrap();
+    let new_only = Tls::load(TlsOptions {
+        versions: vec![&version::TLS13],
+        ..TlsOptions::new(&file.0)
+    })
+    .unwrap();
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS12])
         .unwrap()
@@ -256,5 +263,67 @@ async fn versions_that_are_not_set_are_not_spoken() {
         let (near, far) = tokio::io::duplex(64 << 10);
         let (server, _) = tokio::join!(new_only.accept(far), client.connect(localhost(), near));
         assert_eq!(server.is_ok(), expected);
+    }
+}
+
+/// What a client that trusts everything was shown, and the cipher suite.
+async fn shown(tls: &Tls, connector: &TlsConnector) -> Option<(Vec<u8>, String)> {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (server, client) = tokio::join!(tls.accept(far), connector.connect(localhost(), near));
+    server.ok()?;
+    let client = client.ok()?;
+    let (_, connection) = client.get_ref();
+    let certificate = connection.peer_certificates()?.first()?.to_vec();
+    let suite = connection.negotiated_cipher_suite()?.suite();
+    Some((certificate, format!("{suite:?}")))
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_and_what_is_open_goes_on() {
+    let (file, old_client) = server_and_client("reload.pem");
+    let tls = Tls::load(TlsOptions::new(&file.0)).unwrap();
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let (server, client) = tokio::join!(tls.accept(far), old_client.connect(localhost(), near));
+    let (mut server, mut client) = (server.unwrap(), client.unwrap());
+    assert_eq!(tls.refresh(), Ok(false), "nothing changed");
+
+    // Half of a file, and another key's certificate: the old one stays, and it is said once.
+    let (other, new_client) = server_and_client("renewed.pem");
+    let renewed = std::fs::read(&other.0).unwrap();
+    std::fs::write(&file.0, &renewed[..renewed.len() / 2]).unwrap();
+    assert!(tls.refresh().unwrap_err().contains("reload.pem: "));
+    assert_eq!(tls.refresh(), Ok(false));
+    assert!(shown(&tls, &old_client).await.is_some());
+    assert!(shown(&tls, &new_client).await.is_none());
+
+    // As tools do it: a file beside it takes its place.
+    std::fs::rename(&other.0, &file.0).unwrap();
+    assert_eq!(tls.refresh(), Ok(true));
+    assert!(shown(&tls, &old_client).await.is_none());
+    assert!(shown(&tls, &new_client).await.is_some());
+    client.write_all(b"still here").await.unwrap();
+    client.flush().await.unwrap();
+    let mut text = [0; 10];
+    server.read_exact(&mut text).await.unwrap();
+    assert_eq!(&text, b"still here");
+
+    // A file that is gone changes nothing.
+    std::fs::remove_file(&file.0).unwrap();
+    assert!(tls.refresh().unwrap_err().contains("can not be read"));
+    assert!(shown(&tls, &new_client).await.is_some());
+}
+
+#[tokio::test]
+async fn only_the_suites_that_are_set_are_spoken() {
+    let (file, client) = server_and_client("suites.pem");
+    for wanted in ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
+        let chosen = suites().filter(|(name, _)| name == wanted);
+        let tls = Tls::load(TlsOptions {
+            versions: vec![&version::TLS13],
+            suites: chosen.map(|(_, suite)| suite).collect(),
+            ..TlsOptions::new(&file.0)
+        });
+        let (_, suite) = shown(&tls.unwrap(), &client).await.unwrap();
+        assert_eq!(suite.replacen("TLS13_", "TLS_", 1), wanted);
     }
 }

@@ -136,7 +136,7 @@ mod tests {
         config.bridge.net.workers = Some(1);
         config.bridge.net.receive_buffer = 1 << 16;
         let bridge = Bridge::start(config.bridge.clone(), Arc::new(NoHost)).unwrap();
-        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new());
+        let process = DaemonProcess::new(bridge.clone(), &config, WebSockets::new(), false);
         (bridge, process)
     }
 

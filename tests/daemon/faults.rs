@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use causeway_tests::brewery::{Focus, client_config, modify};
 use causeway_tests::eventually;
 use causeway_tests::process::{Process, Signal};
 use causeway_tests::prosody::{BREWERY, Prosody, free_ports};
-use causeway_tests::running::{ask, media_address};
+use causeway_tests::running::{ask, free_udp_port, media_address};
 use serde_json::{Value, json};
 
 /// For anything that must happen, on a busy machine.
@@ -37,8 +37,7 @@ struct Bridge {
 impl Bridge {
     fn start(prosody: &Prosody) -> Bridge {
         let address = media_address();
-        let free = UdpSocket::bind((address, 0)).expect("a port of it");
-        let udp = free.local_addr().expect("bound").port();
+        let udp = free_udp_port(address);
         let [http, public] = free_ports();
         let text = format!(
             "videobridge {{
@@ -55,7 +54,6 @@ impl Bridge {
         );
         let config = prosody.folder().join("jvb.conf");
         fs::write(&config, text).expect("the folder is writable");
-        drop(free);
         Bridge {
             process: spawn(&config),
             config,
@@ -390,13 +388,13 @@ fn malformed_stanzas() -> Vec<String> {
 
 #[tokio::test]
 async fn t66_t67_a_flood_of_malformed_stanzas() {
-    const ROUNDS: usize = 150;
+    const ROUNDS: usize = 60;
     const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
     let prosody = Prosody::start(&[]);
     let bridge = Bridge::start(&prosody);
     let mut focus = Focus::join(&prosody).await;
     focus.sees_the_bridge().await;
-    let call = bridge.call(25);
+    let call = bridge.call(40);
     let before = bridge.memory();
 
     let kinds = malformed_stanzas();

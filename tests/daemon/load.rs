@@ -1,10 +1,20 @@
 //! A few participants with media through the daemon, made by the load generator. How fast that is belongs into its
 //! reports; here it must be right.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use causeway_benches::load::cli;
+use causeway_tests::eventually;
+use causeway_tests::process::Process;
+use causeway_tests::prosody::free_ports;
+use causeway_tests::running::{ask, free_udp_port, media_address};
 use serde_json::Value;
+
+/// For anything that must happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a scenario for a few seconds and returns its report.
 fn report(name: &str, arguments: &[&str]) -> Value {
@@ -155,4 +165,85 @@ fn what_a_bad_line_loses_is_repaired_and_participants_come_back() {
     );
     // The delay of the lines is not the bridge's.
     assert!(number(&report, "/latency/p50") < 20.0, "{report}");
+}
+
+/// One packet per second is too much here: receivers lose sources while the call lasts, and may have more when it is over.
+#[test]
+fn rest_and_stats_case_25_overload_takes_video_sources_away_and_gives_them_back() {
+    let address = media_address();
+    let udp = free_udp_port(address);
+    let [http, public] = free_ports();
+    let file = std::env::temp_dir().join(format!("causeway-reducer-{}.conf", std::process::id()));
+    let text = format!(
+        "videobridge {{
+           apis.rest.enabled = true
+           ice.udp.port = {udp}
+           http-servers.private {{ host = 127.0.0.1, port = {http} }}
+           http-servers.public {{ host = 127.0.0.1, port = {public} }}
+           websockets {{ enabled = true, domain = \"127.0.0.1:{public}\" }}
+           load-management {{
+             reducer-enabled = true
+             load-measurements {{ load-measurement = packet-rate, packet-rate {{ load-threshold = 1, recovery-threshold = 1 }} }}
+             load-reducers.last-n.impact-time = 1 second
+           }}
+         }}
+         ice4j.harvest {{ allowed-addresses = [\"{address}\"], mapping.aws.enabled = false }}"
+    );
+    std::fs::write(&file, text).expect("the folder is writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_causeway"));
+    let process = Process::start("causeway", command.arg("--config").arg(&file));
+    process.announced(PATIENCE, |line| line.contains("bridge ready").then_some(()));
+    std::fs::remove_file(&file).expect("it was written");
+    let get = |path: &str| {
+        let socket = TcpStream::connect(("127.0.0.1", http)).expect("the control API");
+        ask(socket, "GET", path, "", &Value::Null).1
+    };
+    let debug = || -> Value { serde_json::from_str(&get("/debug?full=true")).expect("JSON") };
+    let limit = |debug: &Value| debug["load_management"]["reducer"]["jvbLastN"].as_i64();
+    let first = debug();
+    assert_eq!(limit(&first), Some(-1), "{first:#}");
+    assert_eq!(first["load_management"]["reducer_enabled"], "true");
+    assert!(get("/metrics").contains("\ncauseway_last_n_limit -1"));
+
+    let rest = format!("--rest=http://127.0.0.1:{http}");
+    let call = std::thread::spawn(move || {
+        cli::run(&[
+            "causeway-load",
+            "run",
+            "meetings",
+            "--count=1",
+            "--size=4",
+            "--quiet",
+            "--warmup=1",
+            "--seconds=30",
+            &rest,
+        ])
+    });
+    // Three others are seen at first, and three quarters of them are two.
+    let reduced = eventually("sources are taken away", PATIENCE, debug, |debug| {
+        matches!(limit(debug), Some(1 | 2))
+    });
+    assert_eq!(reduced["load_management"]["state"], "OVERLOADED");
+    let most = |debug: &Value| {
+        let limit = limit(debug).and_then(|limit| usize::try_from(limit).ok());
+        let conference = debug["conferences"].as_object()?.values().next()?;
+        let endpoints = conference["endpoints"].as_object()?.values();
+        let sent = endpoints.map(|endpoint| {
+            let sources = endpoint["media"]["forwarded_sources"].as_object();
+            sources
+                .into_iter()
+                .flatten()
+                .filter(|(_, it)| it["target"].as_i64() >= Some(0))
+                .count()
+        });
+        Some((sent.max()?, limit?))
+    };
+    eventually("nobody gets more", PATIENCE, debug, |debug| {
+        most(debug).is_some_and(|(most, limit)| most == limit)
+    });
+    call.join().expect("no panic").expect("the call ends well");
+    let lowest = limit(&debug());
+    eventually("it may be more again", PATIENCE, debug, |debug| {
+        debug["load_management"]["state"] == "NOT_OVERLOADED" && limit(debug) > lowest
+    });
 }

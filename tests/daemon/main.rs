@@ -1,8 +1,11 @@
 //! The daemon as a process: how it ends, and what its script says about that (rest-and-stats spec §7, §8.1).
 //!
+//! Cases 32 and 33 are about the autoscaler's sidecar and the autoscaler. What the sidecar needs of the bridge is tested here;
+//! its own reports, and how the autoscaler decides, have no part in this project that could be tested.
+//!
 //! Needs a shell and curl.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -165,6 +168,26 @@ fn rest_and_stats_case_31_the_script_fails_where_shutdown_is_off() {
         200,
         "it lives on"
     );
+}
+
+#[test]
+fn rest_and_stats_case_32_the_sidecar_gets_what_it_reads_until_the_bridge_is_gone() {
+    let mut daemon = Daemon::start("sidecar", "");
+    // From the first request on: a report without stress has no weight in the mean of the group.
+    let (status, stats) = daemon.request("GET", "/colibri/stats", &Value::Null);
+    assert_eq!(status, 200);
+    assert!(stats["stress_level"].is_f64(), "{stats}");
+    for count in ["participants", "octo_endpoints"] {
+        assert!(stats[count].is_u64(), "{count} in {stats}");
+    }
+    for flag in ["graceful_shutdown", "shutting_down", "drain", "healthy"] {
+        assert!(stats[flag].is_boolean(), "{flag} in {stats}");
+    }
+    daemon.process.kill().unwrap();
+    daemon.ended();
+    // Refused at once, where the sidecar would wait for three seconds otherwise.
+    let error = TcpStream::connect(("127.0.0.1", daemon.port)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use causeway_tests::eventually;
 use causeway_tests::running::{ask, await_ready, media_address};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -39,12 +41,17 @@ struct Ports {
 struct Daemon {
     process: Child,
     config: PathBuf,
+    /// Key store of the private server; a copy of its own.
+    store: PathBuf,
     ports: Ports,
 }
 
 impl Daemon {
     /// Both servers have the test's certificate, from a key store of another kind each.
-    fn start() -> Daemon {
+    fn start(name: &str) -> Daemon {
+        let store = format!("causeway-tls-{}-{name}.p12", std::process::id());
+        let store = std::env::temp_dir().join(store);
+        fs::copy(testdata("java.p12"), &store).unwrap();
         let ports = Ports {
             private_clear: free_port(),
             private: free_port(),
@@ -74,14 +81,14 @@ impl Daemon {
              }}",
             ports.private_clear,
             ports.private,
-            testdata("java.p12").display(),
+            store.display(),
             ports.public_clear,
             ports.public,
             testdata("java.jks").display(),
             ports.public,
             udp.port(),
         );
-        let config = configuration("served", &text);
+        let config = configuration(name, &text);
         let mut process = Command::new(env!("CARGO_BIN_EXE_causeway"))
             .arg("--config")
             .arg(&config)
@@ -92,6 +99,7 @@ impl Daemon {
         Daemon {
             process,
             config,
+            store,
             ports,
         }
     }
@@ -107,6 +115,7 @@ impl Drop for Daemon {
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_file(&self.config);
+        let _ = fs::remove_file(&self.store);
     }
 }
 
@@ -119,8 +128,12 @@ fn configuration(name: &str, text: &str) -> PathBuf {
 
 /// A connection to a server whose certificate is checked.
 fn secure(port: u16) -> Secure {
+    secure_by(port, fs::read(testdata("authority.der")).unwrap())
+}
+
+/// A connection to a server whose certificate must be by this authority.
+fn secure_by(port: u16, authority: Vec<u8>) -> Secure {
     let mut roots = RootCertStore::empty();
-    let authority = fs::read(testdata("authority.der")).unwrap();
     roots.add(CertificateDer::from(authority)).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -134,7 +147,7 @@ fn secure(port: u16) -> Secure {
 
 #[test]
 fn config_case_21_rest_and_stats_case_5_servers_with_key_stores_speak_tls_on_their_tls_port_only() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::start("served");
     assert_eq!(daemon.request("GET", "/about/version", &Value::Null).0, 200);
 
     for closed in [daemon.ports.private_clear, daemon.ports.public_clear] {
@@ -173,6 +186,39 @@ fn config_case_21_rest_and_stats_case_5_servers_with_key_stores_speak_tls_on_the
             break;
         }
     }
+}
+
+/// Whether it goes on after this request.
+fn answers(connection: &mut Secure) -> bool {
+    let request = b"GET /about/version HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut answer = [0; 1_024];
+    connection.write_all(request).is_ok()
+        && connection.flush().is_ok()
+        && connection.read(&mut answer).is_ok()
+        && answer.starts_with(b"HTTP/1.1 200")
+}
+
+#[test]
+fn a_new_certificate_is_in_use_without_a_restart_and_connections_stay() {
+    let daemon = Daemon::start("renewed");
+    let port = daemon.ports.private;
+    let mut old = secure(port);
+    assert!(answers(&mut old));
+
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    // A file of another kind takes its place, as tools do it: whole.
+    let new = daemon.store.with_extension("new");
+    fs::write(&new, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    fs::rename(&new, &daemon.store).unwrap();
+    eventually(
+        "the new certificate is in use",
+        Duration::from_secs(60),
+        || answers(&mut secure_by(port, made.cert.der().to_vec())),
+        |answered| *answered,
+    );
+    assert!(!answers(&mut secure(port)), "the old certificate is gone");
+    assert!(answers(&mut old), "what was open goes on");
 }
 
 #[test]

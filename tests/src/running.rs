@@ -59,3 +59,13 @@ pub fn media_address() -> IpAddr {
     socket.connect("192.0.2.1:9").expect("a default route");
     socket.local_addr().expect("bound").ip()
 }
+
+/// A UDP port of this address that is free now; nobody else asks for it by number.
+///
+/// # Panics
+///
+/// Panics if there is none.
+pub fn free_udp_port(address: IpAddr) -> u16 {
+    let socket = UdpSocket::bind((address, 0)).expect("a free port");
+    socket.local_addr().expect("bound").port()
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use causeway_bridge::cc::{Mechanism, SendSideEstimator};
 use causeway_bridge::config::{EstimatorConfig, IceConfig};
 use causeway_bridge::ids::{Path, SocketId, WorkerId};
+use causeway_bridge::limits;
 use causeway_bridge::messages::RemoteIce;
 use causeway_bridge::random::Random;
 use causeway_bridge::srtp::{KeyingMaterial, Profile};
@@ -183,6 +184,7 @@ impl Client {
             certificate: local.certificate,
             profiles: local.profiles,
             accept_sha1: false,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             sctp: local.sctp.then_some(SctpRole::Client),
             base: clock.zero(),
         };

@@ -216,6 +216,7 @@ impl Bridge {
                 certificate: Arc::clone(&certificate),
                 profiles: config.transport.srtp_profiles.clone(),
                 accept_sha1: config.transport.accept_sha1_fingerprints,
+                handshake_timeout: config.transport.handshake_timeout,
                 sctp_held: limits::SCTP_HELD_IN_ALL / pool_threads,
             };
             let pool = Pool::new(pool_config, clock.origin(), random.fork());

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::channel::{Pending, Topic};
 use crate::ids::{EndpointKey, WorkerId};
@@ -32,6 +32,8 @@ pub struct PoolConfig {
     pub profiles: Vec<Profile>,
     /// Let sha-1 fingerprints count.
     pub accept_sha1: bool,
+    /// A handshake that takes longer has failed.
+    pub handshake_timeout: Duration,
     /// This pool's share of what all SCTP associations may hold, bytes ([`limits::SCTP_HELD_IN_ALL`]).
     pub sctp_held: usize,
 }
@@ -229,6 +231,7 @@ impl Pool {
             certificate: self.config.certificate.clone(),
             profiles: self.config.profiles.clone(),
             accept_sha1: self.config.accept_sha1,
+            handshake_timeout: self.config.handshake_timeout,
             sctp: sctp.then_some(SctpRole::Server),
             base: self.base,
         };

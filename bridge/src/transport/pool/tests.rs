@@ -14,11 +14,15 @@ fn certificate() -> Arc<Certificate> {
     Arc::new(Certificate::generate(SystemTime::now()).expect("a certificate"))
 }
 
+/// As configured; not the default.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
 fn pool(certificate: &Arc<Certificate>) -> Pool {
     let config = PoolConfig {
         certificate: certificate.clone(),
         profiles: PROFILES.to_vec(),
         accept_sha1: false,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
         sctp_held: limits::SCTP_HELD_IN_ALL,
     };
     Pool::new(config, Instant::now(), Random::from_seed(1))
@@ -40,6 +44,7 @@ impl Browser {
             certificate: certificate.clone(),
             profiles: PROFILES.to_vec(),
             accept_sha1: false,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             sctp: Some(SctpRole::Client),
             base: Instant::now(),
         };
@@ -247,7 +252,7 @@ fn t20_ten_thousand_abandoned_handshakes_end_in_time_and_leave_nothing() {
             pool.handle(now, PoolCommand::Datagram(endpoint, hello.clone()));
         }
     }
-    assert_eq!(pool.poll_timeout(), Some(START + limits::HANDSHAKE_TIMEOUT));
+    assert_eq!(pool.poll_timeout(), Some(START + HANDSHAKE_TIMEOUT));
     let mut failed = 0;
     while let Some(due) = pool.poll_timeout() {
         pool.handle_timeout(due);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -32,6 +32,8 @@ pub struct AssociationConfig {
     pub profiles: Vec<Profile>,
     /// Let sha-1 fingerprints count.
     pub accept_sha1: bool,
+    /// A handshake that takes longer has failed.
+    pub handshake_timeout: Duration,
     /// Whether SCTP was negotiated.
     pub sctp: Option<SctpRole>,
     /// What [`Time::ZERO`] is for the engines, which reckon in `Instant`. Any constant of the process.
@@ -71,7 +73,7 @@ pub enum SendError {
 ///
 /// Nothing happens until the role is known ([`Association::set_remote`]) and there is a path
 /// ([`Association::writable`]); a few early datagrams are kept until then (media-plane case 33). From
-/// there a handshake has [`limits::HANDSHAKE_TIMEOUT`]. After each call, [`Association::poll_transmit`]
+/// there a handshake has [`AssociationConfig::handshake_timeout`]. After each call, [`Association::poll_transmit`]
 /// and [`Association::poll_event`] are to be emptied and [`Association::poll_timeout`] asked again.
 pub struct Association {
     config: AssociationConfig,
@@ -262,6 +264,7 @@ impl Association {
             certificate: self.config.certificate.clone(),
             profiles: self.config.profiles.clone(),
             accept_sha1: self.config.accept_sha1,
+            handshake_timeout: self.config.handshake_timeout,
             base: self.config.base,
         };
         let mut dtls = Dtls::new(config, client, random, now);

@@ -51,6 +51,7 @@ pub(super) struct DtlsConfig {
     pub(super) certificate: Arc<Certificate>,
     pub(super) profiles: Vec<Profile>,
     pub(super) accept_sha1: bool,
+    pub(super) handshake_timeout: Duration,
     pub(super) base: Instant,
 }
 
@@ -103,6 +104,7 @@ impl Dtls {
     pub(super) fn new(config: DtlsConfig, client: bool, mut random: Random, now: Time) -> Dtls {
         let cookie = Cookie::new(&mut random);
         let mut dtls = Dtls {
+            deadline: now + config.handshake_timeout,
             config,
             client,
             random,
@@ -110,7 +112,6 @@ impl Dtls {
             sequence: COOKIE_RECORDS,
             fingerprints: Vec::new(),
             phase: Phase::Handshaking,
-            deadline: now + limits::HANDSHAKE_TIMEOUT,
             failing: None,
             restart: None,
             reason: FailureReason::Timeout,

@@ -51,7 +51,7 @@ pub enum Setup {
 /// Why a handshake failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FailureReason {
-    /// Not complete within [`crate::limits::HANDSHAKE_TIMEOUT`].
+    /// Not complete within [`AssociationConfig::handshake_timeout`].
     Timeout,
     /// The certificate is none of the signaled ones.
     FingerprintMismatch,

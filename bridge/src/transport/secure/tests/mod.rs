@@ -212,6 +212,7 @@ pub(super) fn association(
         certificate: certificate.clone(),
         profiles: profiles.to_vec(),
         accept_sha1: false,
+        handshake_timeout: crate::limits::HANDSHAKE_TIMEOUT,
         sctp: role,
         base: *BASE,
     };
