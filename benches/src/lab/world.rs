@@ -155,7 +155,7 @@ impl World {
             let spread = Duration::from_millis(5);
             let number = number as u32;
             let sources = join::sources_of(
-                number,
+                (number, number),
                 &part,
                 &Picture::camera(codec::Codec::Vp8),
                 BEGIN,
