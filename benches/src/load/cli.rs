@@ -7,6 +7,7 @@ use std::time::Duration;
 use causeway_bridge::srtp::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::beside;
 use super::capacity::{self, Bounds, Verdict};
 use super::channel::Channel;
 use super::codec::Codec;
@@ -46,6 +47,8 @@ enum Command {
         /// What --json wrote later, or for another bridge
         b: PathBuf,
     },
+    /// Put the same loads on another bridge that runs already and on a Causeway that is started here, in turn, and tell what each costs
+    Beside(BesideArguments),
     /// Raise the load of a scenario until quality breaks, and tell how much was good
     FindCapacity(CapacityArguments),
     /// Measure all scenarios, and write the table of docs/performance.md
@@ -103,6 +106,46 @@ struct CapacityArguments {
 }
 
 #[derive(Debug, Args)]
+struct BesideArguments {
+    /// Control API of the other bridge, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    rest: String,
+    /// Its process, for its CPU time and memory
+    #[arg(long)]
+    pid: u32,
+    /// ws://HOST:PORT of its bridge channels, instead of what it advertises
+    #[arg(long, value_name = "URL")]
+    websocket: Option<String>,
+    /// Program to start for the Causeway, if not the one beside this one
+    #[arg(long, value_name = "FILE")]
+    daemon: Option<PathBuf>,
+    /// Cores of the Causeway, as for taskset: give the other bridge the same
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<String>,
+    /// What the other one is called in the table, with its version
+    #[arg(long, default_value = "the other bridge")]
+    name: String,
+    /// Seconds of each load on the other bridge before it is first measured: a virtual machine compiles what is used often
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    warm: u64,
+    /// Seconds to measure each load, each time
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Factor for the sizes of all loads
+    #[arg(long, default_value_t = 1.0, value_parser = finite)]
+    scale: f64,
+    /// Times that both are measured, in turn
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=20))]
+    rounds: u16,
+    /// Document whose table is replaced
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+    /// Folder for the reports of all runs
+    #[arg(long, value_name = "FOLDER")]
+    reports: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct FiguresArguments {
     #[command(flatten)]
     target: TargetArguments,
@@ -127,7 +170,7 @@ struct FiguresArguments {
 }
 
 /// The bridge under test.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct TargetArguments {
     /// Control API of a bridge that runs already, such as http://127.0.0.1:8080; otherwise a Causeway is started here
     #[arg(long, value_name = "URL")]
@@ -267,6 +310,7 @@ impl Cli {
                 print!("{}", compare::table(&read(&a)?, &read(&b)?));
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Beside(arguments) => measure_beside(&arguments),
             Command::FindCapacity(arguments) => find_capacity(&arguments),
             Command::Figures(arguments) => measure_figures(&arguments),
             Command::Floor { routes } => {
@@ -366,6 +410,64 @@ fn read(file: &PathBuf) -> Result<Report, String> {
     }
 }
 
+/// Runs both bridges in turn, so that what else the machine does meets both.
+fn measure_beside(arguments: &BesideArguments) -> Result<ExitCode, String> {
+    let own = TargetArguments {
+        daemon: arguments.daemon.clone(),
+        cpus: arguments.cpus.clone(),
+        ..TargetArguments::default()
+    };
+    let other = TargetArguments {
+        rest: Some(arguments.rest.clone()),
+        pid: Some(arguments.pid),
+        websocket: arguments.websocket.clone(),
+        ..TargetArguments::default()
+    };
+    let bridges = [other.start()?, own.start()?];
+    let scale = arguments.scale.clamp(0.001, 10.0);
+    let scaled = |size: u32| ((f64::from(size) * scale) as u32).max(1);
+    let mut measured = Vec::new();
+    for row in &beside::ROWS {
+        let scenario = row.scenario;
+        let load = LoadArguments {
+            size: Some(scaled(row.size)),
+            count: row.count.map(scaled),
+            ssrc_rewriting: row.rewriting,
+            ..LoadArguments::plain(arguments.seconds)
+        };
+        let plan = load.plan(scenario, &load.scale());
+        let mut warm = Duration::from_secs(arguments.warm);
+        let mut pairs = Vec::new();
+        for round in 1..=arguments.rounds {
+            let mut pair = Vec::new();
+            for (bridge, who) in bridges.iter().zip(["other", "causeway"]) {
+                let name = row.what.replace([' ', ','], "-");
+                let file = |folder: &PathBuf| folder.join(format!("{name}-{round}-{who}.json"));
+                let output = OutputArguments {
+                    json: arguments.reports.as_ref().map(file),
+                    html: None,
+                    quiet: true,
+                };
+                let mut options = load.options(&output, scenario, bridge);
+                options.warmup += std::mem::take(&mut warm);
+                let report = run::run(&options, &plan)?.report;
+                output.write(&report)?;
+                pair.push(report);
+            }
+            if let Ok(pair) = <[Report; 2]>::try_from(pair) {
+                pairs.push(pair);
+            }
+        }
+        measured.push((row, pairs));
+    }
+    let table = beside::table(&arguments.name, &measured);
+    println!("{table}");
+    if let Some(file) = &arguments.into {
+        figures::write_into(file, &beside::PLACE, &table)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
     let mut measured = Vec::new();
     for row in &figures::ROWS {
@@ -384,20 +486,15 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
                 size: scaled(row.size),
                 count: scaled(row.count),
                 scale: Some(scale),
-                seconds: Some(arguments.seconds),
-                warmup: 8,
                 codec: row.codec,
                 srtp: if row.aes_cm { Srtp::Cm } else { Srtp::Gcm },
-                ssrc_rewriting: false,
                 channel: row.channel,
                 loss: row.loss,
                 delay: row.delay,
                 turns: row.turns,
                 churn: row.churn,
-                spread: 0.0,
-                gro: false,
                 flood: row.flood.map(Flood::new),
-                threads: 1,
+                ..LoadArguments::plain(arguments.seconds)
             },
             output: OutputArguments {
                 json: file("json"),
@@ -423,7 +520,7 @@ fn measure_figures(arguments: &FiguresArguments) -> Result<ExitCode, String> {
     let table = figures::table(&measured);
     println!("{table}");
     if let Some(file) = &arguments.into {
-        figures::write_into(file, &table)?;
+        figures::write_into(file, &figures::PLACE, &table)?;
         for (name, chart) in figures::charts(&measured) {
             let file = file.with_file_name(name);
             std::fs::write(&file, chart).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -515,6 +612,29 @@ impl TargetArguments {
 }
 
 impl LoadArguments {
+    /// What it is if nothing else is said.
+    fn plain(seconds: u64) -> LoadArguments {
+        LoadArguments {
+            size: None,
+            count: None,
+            scale: None,
+            seconds: Some(seconds),
+            warmup: 8,
+            codec: Codec::default(),
+            srtp: Srtp::Gcm,
+            ssrc_rewriting: false,
+            channel: Channel::default(),
+            loss: 0.0,
+            delay: 0.0,
+            turns: None,
+            churn: None,
+            spread: 0.0,
+            gro: false,
+            flood: None,
+            threads: 1,
+        }
+    }
+
     fn scale(&self) -> Scale {
         Scale {
             size: self.size,

@@ -68,6 +68,8 @@ pub struct Sources {
 /// Its own side.
 pub struct Local {
     pub number: u32,
+    /// See [`formats::ssrc`].
+    pub identity: u32,
     pub credentials: Credentials,
     pub certificate: Arc<Certificate>,
     pub profiles: Vec<Profile>,
@@ -195,7 +197,7 @@ impl Client {
             association: Some(Box::new(association)),
             sctp: local.sctp,
             ..Client::with(
-                local.number,
+                (local.number, local.identity),
                 Link::Ice(Box::new(ice)),
                 sources,
                 now,
@@ -223,7 +225,7 @@ impl Client {
             next_hello: Some(now),
         };
         let phase = feedback.unwrap_or_default();
-        let mut client = Client::with(number, link, sources, now, phase, now);
+        let mut client = Client::with((number, number), link, sources, now, phase, now);
         client.use_keys(keys);
         client.receiver.from_floor = true;
         if feedback.is_none() {
@@ -234,7 +236,7 @@ impl Client {
     }
 
     fn with(
-        number: u32,
+        (number, identity): (u32, u32),
         link: Link,
         sources: Sources,
         now: Time,
@@ -254,7 +256,7 @@ impl Client {
             sources,
             receiver: Receiver::new(joining_since),
             estimates: VecDeque::new(),
-            own_ssrc: audio.unwrap_or_else(|| formats::ssrc(number, Kind::Audio, 0)),
+            own_ssrc: audio.unwrap_or_else(|| formats::ssrc(identity, Kind::Audio, 0)),
             joining_since,
             failed: false,
             stranded: false,

@@ -85,6 +85,21 @@ const VP8_FRAME_HEADER: usize = 10;
 const AV1_AGGREGATION: usize = 1;
 const H264_HEADERS: usize = 2;
 
+/// The pictures of [`super::sender`]'s row of temporal layers as a picture group (RFC 9628 §4.2.1): how many, then for each its
+/// temporal layer, whether one may switch up there, and the one picture that it refers to, so many before it. Without a group a
+/// Jitsi Videobridge knows of no temporal layer but the lowest, and forwards nothing else.
+const VP9_GROUP: [u8; 9] = [
+    4,
+    1 << 2,
+    4,
+    2 << 5 | 1 << 4 | 1 << 2,
+    1,
+    1 << 5 | 1 << 4 | 1 << 2,
+    2,
+    2 << 5 | 1 << 2,
+    1,
+];
+
 /// What is written of a packet besides its header and stamp.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture {
@@ -205,12 +220,17 @@ fn write_vp9(picture: &Picture, out: &mut [u8]) -> usize {
     out[4] = picture.tl0;
     let mut len = 5;
     if tells {
-        out[len] = (picture.layers - 1) << 5 | 0x10;
+        let group = picture.temporal.is_some();
+        out[len] = (picture.layers - 1) << 5 | 0x10 | u8::from(group) << 3;
         len += 1;
         for (width, height) in &picture.sizes[..usize::from(picture.layers)] {
             out[len..len + 2].copy_from_slice(&width.to_be_bytes());
             out[len + 2..len + 4].copy_from_slice(&height.to_be_bytes());
             len += 4;
+        }
+        if group {
+            out[len..len + VP9_GROUP.len()].copy_from_slice(&VP9_GROUP);
+            len += VP9_GROUP.len();
         }
     }
     len
@@ -309,4 +329,38 @@ pub fn sizes(layers: &[Layer]) -> [(u16, u16); 3] {
         *size = (layer.width, layer.height);
     }
     sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a bridge must know before it can take temporal layers away, or forward any but the lowest.
+    #[test]
+    fn key_pictures_of_vp9_tell_their_temporal_layers() {
+        for (codec, layers) in [(Codec::Vp9, 1), (Codec::Vp9Svc, 3)] {
+            let picture = Picture {
+                start: true,
+                end: false,
+                keyframe: true,
+                picture: 1,
+                tl0: 1,
+                temporal: Some((0, false)),
+                spatial: 0,
+                at: 0,
+                sizes: [(320, 180), (640, 360), (1_280, 720)],
+                layers,
+            };
+            let mut buffer = [0; 64];
+            let len = codec.write(&picture, &mut buffer);
+            // The descriptor needs something to describe.
+            let descriptor = Vp9Descriptor::parse(&buffer[..=len]).expect("a descriptor");
+            assert_eq!(descriptor.len(), len);
+            let structure = descriptor.scalability().expect("it is told");
+            assert_eq!(structure.spatial_layers, layers);
+            assert_eq!(structure.temporal_layers(), Some(3));
+            // Of four pictures one is of the lowest layer, one of the middle, and two are of the highest.
+            assert_eq!(structure.pictures[..4], [1, 1, 2, 0]);
+        }
+    }
 }

@@ -10,9 +10,17 @@ use super::flood::Kind;
 use super::plan::Scenario;
 use super::report::{Floor, Report};
 
-/// Where the table is in the document.
-const BEGIN: &str = "<!-- figures: causeway-load figures --into docs/performance.md -->\n";
-const END: &str = "<!-- end of figures -->";
+/// Where a table is in a document: what stands before and after it.
+pub struct Place {
+    pub begin: &'static str,
+    pub end: &'static str,
+}
+
+/// Where this one is.
+pub const PLACE: Place = Place {
+    begin: "<!-- figures: causeway-load figures --into docs/performance.md -->\n",
+    end: "<!-- end of figures -->",
+};
 
 /// A row to be measured.
 pub struct Row {
@@ -374,17 +382,17 @@ fn mean(figures: &[f64]) -> f64 {
 ///
 /// # Errors
 /// A text for people.
-pub fn write_into(file: &Path, table: &str) -> Result<(), String> {
+pub fn write_into(file: &Path, place: &Place, table: &str) -> Result<(), String> {
     let error = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
     let text = fs::read_to_string(file).map_err(|e| error(&e))?;
-    let text = replace(&text, table).ok_or_else(|| error(&"it has no place for figures"))?;
+    let text = replace(&text, place, table).ok_or_else(|| error(&"it has no place for figures"))?;
     fs::write(file, text).map_err(|e| error(&e))
 }
 
-fn replace(text: &str, table: &str) -> Option<String> {
-    let (front, rest) = text.split_once(BEGIN)?;
-    let (_, back) = rest.split_once(END)?;
-    Some(format!("{front}{BEGIN}{table}{END}{back}"))
+fn replace(text: &str, Place { begin, end }: &Place, table: &str) -> Option<String> {
+    let (front, rest) = text.split_once(begin)?;
+    let (_, back) = rest.split_once(end)?;
+    Some(format!("{front}{begin}{table}{end}{back}"))
 }
 
 #[cfg(test)]
@@ -393,10 +401,11 @@ mod tests {
 
     #[test]
     fn a_table_takes_the_place_of_the_old_one() {
-        let old = format!("a\n{BEGIN}old\n{END}\nb\n");
-        let new = format!("a\n{BEGIN}new\n{END}\nb\n");
-        assert_eq!(replace(&old, "new\n"), Some(new));
-        assert_eq!(replace("a\nb\n", "new\n"), None);
+        let Place { begin, end } = PLACE;
+        let old = format!("a\n{begin}old\n{end}\nb\n");
+        let new = format!("a\n{begin}new\n{end}\nb\n");
+        assert_eq!(replace(&old, &PLACE, "new\n"), Some(new));
+        assert_eq!(replace("a\nb\n", &PLACE, "new\n"), None);
     }
 
     #[test]

@@ -111,7 +111,14 @@ pub fn run(
     for (number, part) in (0..).zip(&plan.parts) {
         let socket = open_socket(address, options.gro).map_err(|error| error.to_string())?;
         let now = clock.now();
-        let mut sources = sources_of(number, part, &plan.camera, now, options.spread, &mut random);
+        let mut sources = sources_of(
+            (number, number),
+            part,
+            &plan.camera,
+            now,
+            options.spread,
+            &mut random,
+        );
         for video in &mut sources.videos {
             video.keep(|ssrc, encoding| {
                 sent.contains(&(ssrc, None)) || sent.contains(&(ssrc, Some(encoding)))

@@ -40,14 +40,15 @@ impl Kind {
     }
 }
 
-/// SSRC of an encoding of a client's source.
-pub const fn ssrc(client: u32, kind: Kind, encoding: u32) -> u32 {
+/// SSRC of an encoding of a client's source. `identity` is the number of the client, or another one after it left and came back: nobody
+/// returns with the SSRCs of before, whose sequence numbers receivers know.
+pub const fn ssrc(identity: u32, kind: Kind, encoding: u32) -> u32 {
     let first = match kind {
         Kind::Audio => AUDIO_SSRC,
         Kind::Camera => CAMERA_SSRC,
         Kind::Screen => SCREEN_SSRC,
     };
-    FIRST_SSRC + client * SSRCS_PER_CLIENT + first + encoding
+    FIRST_SSRC + identity * SSRCS_PER_CLIENT + first + encoding
 }
 
 /// SSRC of the retransmissions of a video encoding.
@@ -65,9 +66,9 @@ pub fn source_name(endpoint: &str, kind: Kind) -> String {
     format!("{endpoint}-{}", kind.suffix())
 }
 
-/// Endpoint id of a client, as Jitsi has them.
-pub fn endpoint_id(client: u32) -> String {
-    format!("{:08x}", 0x1f00_0000 + client)
+/// Endpoint id of a client, as Jitsi has them. See [`ssrc`].
+pub fn endpoint_id(identity: u32) -> String {
+    format!("{:08x}", 0x1f00_0000 + identity)
 }
 
 /// One encoding of a picture.

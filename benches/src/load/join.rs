@@ -1,5 +1,6 @@
 //! How clients get in: their requests, their sockets, what they send.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// What a client becomes when its requests are answered.
 pub struct Joined {
     pub number: u32,
+    /// What its endpoint id and its SSRCs are numbered by: not its number if it was there before.
+    pub identity: u32,
     pub web_socket: Option<String>,
     pub address: SocketAddr,
     /// Where the bridge receives.
@@ -62,30 +65,25 @@ impl Joiner<'_> {
                 return;
             };
             std::thread::sleep(self.begin + part.joins_at - self.clock.now());
-            if results.send(self.join(at as u32, part)).is_err() {
+            if results.send(self.join(at as u32, at as u32, part)).is_err() {
                 return;
             }
         }
     }
 
-    /// Lets one client in.
-    pub fn join(&self, number: u32, part: &Part) -> Result<Joined, String> {
+    /// Lets one client in. See [`Joined::identity`].
+    pub fn join(&self, number: u32, identity: u32, part: &Part) -> Result<Joined, String> {
         let text = |error: rest::RestError| error.0;
         let since = self.clock.now();
         let meeting = self.meeting(part);
-        let id = formats::endpoint_id(number);
+        let id = formats::endpoint_id(identity);
         let created = self
             .focus
-            .create_endpoint(
-                &meeting,
-                &id,
-                self.options.rewriting,
-                self.options.channel == Channel::Sctp,
-            )
+            .create_endpoint(&meeting, &id, self.options.rewriting, self.options.channel)
             .map_err(text)?;
         let mut random = Random::from_os();
         let credentials = Credentials::generate(&mut random, "", WorkerId(0));
-        let sources = self.describe(number, part, &id);
+        let sources = self.describe(identity, part, &id);
         let fingerprint = self.certificate.fingerprint();
         let connected =
             self.focus
@@ -106,7 +104,7 @@ impl Joiner<'_> {
             0 => Some(Victim {
                 bridge: address,
                 ufrag: remote.credentials.ufrag.to_string(),
-                ssrc: stamp::ssrc(number, 0),
+                ssrc: stamp::ssrc(identity, 0),
                 socket: socket.try_clone().map_err(|error| error.to_string())?,
             }),
             _ => None,
@@ -117,6 +115,7 @@ impl Joiner<'_> {
             now,
             Local {
                 number,
+                identity,
                 credentials,
                 certificate: Arc::clone(&self.certificate),
                 profiles: self.options.profiles.clone(),
@@ -127,7 +126,7 @@ impl Joiner<'_> {
             },
             remote,
             sources_of(
-                number,
+                (number, identity),
                 part,
                 &self.plan.camera,
                 now,
@@ -139,6 +138,7 @@ impl Joiner<'_> {
             .give(Order::Adopt(Box::new(client), socket, None));
         Ok(Joined {
             number,
+            identity,
             web_socket: created.web_socket,
             address: local,
             bridge: address,
@@ -150,32 +150,34 @@ impl Joiner<'_> {
         format!("{}-{}", self.run, part.meeting)
     }
 
-    /// Lets clients leave and join again, as their numbers come.
+    /// Lets clients leave and join again, as their numbers come. They come back as browsers do: as new endpoints, with new SSRCs.
     pub fn replace(&self, numbers: &Receiver<u32>, results: &Sender<Result<Joined, String>>) {
-        for number in numbers {
+        let mut identities = BTreeMap::new();
+        for (number, identity) in numbers.iter().zip(self.plan.parts.len() as u32..) {
             let Some(part) = self.plan.parts.get(number as usize) else {
                 continue;
             };
+            let before = identities.insert(number, identity).unwrap_or(number);
             let left = self
                 .focus
-                .expire_endpoint(&self.meeting(part), &formats::endpoint_id(number));
+                .expire_endpoint(&self.meeting(part), &formats::endpoint_id(before));
             let joined = left
                 .map_err(|error| error.0)
-                .and_then(|()| self.join(number, part));
+                .and_then(|()| self.join(number, identity, part));
             if results.send(joined).is_err() {
                 return;
             }
         }
     }
 
-    fn describe(&self, number: u32, part: &Part, id: &str) -> Value {
+    fn describe(&self, identity: u32, part: &Part, id: &str) -> Value {
         let mut sources = Vec::new();
         if part.talks {
-            sources.push(rest::describe_audio(number, id));
+            sources.push(rest::describe_audio(identity, id));
         }
         if part.camera {
             sources.push(rest::describe_video(
-                number,
+                identity,
                 id,
                 Kind::Camera,
                 &self.plan.camera,
@@ -183,7 +185,7 @@ impl Joiner<'_> {
         }
         if part.screen {
             sources.push(rest::describe_video(
-                number,
+                identity,
                 id,
                 Kind::Screen,
                 &Picture::screen(self.plan.camera.codec),
@@ -193,9 +195,9 @@ impl Joiner<'_> {
     }
 }
 
-/// What a participant sends. Cameras of different participants are not in step.
+/// What a participant with this number and this [`Joined::identity`] sends. Cameras of different participants are not in step.
 pub fn sources_of(
-    number: u32,
+    who: (u32, u32),
     part: &Part,
     camera: &Picture,
     now: Time,
@@ -203,7 +205,7 @@ pub fn sources_of(
     random: &mut Random,
 ) -> Sources {
     let start = now + Duration::from_micros(random.below(33_333));
-    let video = |kind, picture| Video::new(number, kind, picture, start, spread);
+    let video = |kind, picture| Video::new(who, kind, picture, start, spread);
     let mut videos = Vec::new();
     if part.camera {
         videos.push(video(Kind::Camera, camera.clone()));
@@ -212,7 +214,7 @@ pub fn sources_of(
         videos.push(video(Kind::Screen, Picture::screen(camera.codec)));
     }
     Sources {
-        audio: part.talks.then(|| Audio::new(number, start, part.muted)),
+        audio: part.talks.then(|| Audio::new(who, start, part.muted)),
         videos,
     }
 }

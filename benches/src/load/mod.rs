@@ -8,6 +8,7 @@
 //! ```
 
 mod arrivals;
+mod beside;
 mod capacity;
 mod changes;
 mod channel;

@@ -10,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 const STARTUP: Duration = Duration::from_secs(30);
@@ -23,26 +24,20 @@ pub struct Usage {
     pub memory: u64,
 }
 
-/// Reads `/proc/PID`; `None` if there is no such process.
+/// `None` if there is no such process.
 pub fn usage(pid: u32) -> Option<Usage> {
     Some(Usage {
-        cpu: scheduled(pid).or_else(|| ticks(pid))?,
+        cpu: cpu_clock(pid).or_else(|| ticks(pid))?,
         memory: memory(pid)?,
     })
 }
 
-/// Nanoseconds that the scheduler counted, over all threads.
-fn scheduled(pid: u32) -> Option<Duration> {
-    let mut nanos = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        nanos += text
-            .split_whitespace()
-            .next()
-            .and_then(|first| first.parse::<u64>().ok())
-            .unwrap_or(0);
-    }
-    (nanos > 0).then(|| Duration::from_nanos(nanos))
+/// The clock that counts what all threads of a process used, in nanoseconds (`clock_getcpuclockid(3)`). Those that have ended
+/// count as well: a sum over the threads that are there goes back when one of a pool ends, as they do in a Java process.
+fn cpu_clock(pid: u32) -> Option<Duration> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    let now = clock_getcpuclockid(pid).ok()?.now().ok()?;
+    Some(now.into())
 }
 
 /// The coarse figure that every kernel has: utime and stime of `stat` in ticks of 10 ms.
@@ -273,6 +268,8 @@ pub fn local_address() -> io::Result<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use nix::time::ClockId;
+
     use super::*;
 
     #[test]
@@ -284,5 +281,19 @@ mod tests {
         assert!(after.cpu > before.cpu && after.memory > 1 << 20);
         assert_eq!(usage(u32::MAX), None);
         assert!(ticks(std::process::id()).is_some());
+    }
+
+    /// A pool lets threads end; what they did is not undone.
+    #[test]
+    fn what_a_thread_used_counts_after_it_ended() {
+        let work = Duration::from_millis(30);
+        let before = usage(std::process::id()).expect("we exist");
+        let worker = std::thread::spawn(move || {
+            let own = || ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Duration::from);
+            while own().is_ok_and(|used| used < work) {}
+        });
+        worker.join().expect("it does not panic");
+        let after = usage(std::process::id()).expect("we exist");
+        assert!(after.cpu >= before.cpu + work, "{before:?}, then {after:?}");
     }
 }

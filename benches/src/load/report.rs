@@ -204,6 +204,8 @@ pub struct Picture {
 pub struct Process {
     /// What it was.
     pub name: String,
+    /// What it says that it is.
+    pub version: String,
     /// ms from its start until it was ready, if it was started for the run.
     pub ready_ms: Option<f64>,
     /// CPU time in the measurement, seconds.

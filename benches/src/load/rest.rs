@@ -8,6 +8,7 @@ use causeway_bridge::transport::ice::Credentials;
 use causeway_bridge::transport::secure::Fingerprint;
 use serde_json::{Value, json};
 
+use super::channel::Channel;
 use super::client::Remote;
 use super::codec::FORMATS;
 use super::formats::{
@@ -64,13 +65,17 @@ impl Focus {
         }
     }
 
-    /// Whether the bridge answers at all.
-    pub fn is_alive(&self) -> bool {
-        let answer = self
-            .agent
-            .get(format!("{}/about/version", self.root))
-            .call();
-        answer.is_ok_and(|answer| answer.status().is_success())
+    /// What the bridge says that it is; `None` if it does not answer.
+    pub fn version(&self) -> Option<String> {
+        let url = format!("{}/about/version", self.root);
+        let mut answer = self.agent.get(url).call().ok()?;
+        if !answer.status().is_success() {
+            return None;
+        }
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER);
+        let version: Value = serde_json::from_str(&body.read_to_string().ok()?).ok()?;
+        let text = |key: &str| version.get(key).and_then(Value::as_str).unwrap_or("?");
+        Some(format!("{} {}", text("name"), text("version")))
     }
 
     fn request(&self, create: bool, path: &str, body: &Value) -> Result<Value, RestError> {
@@ -103,7 +108,13 @@ impl Focus {
             "name": format!("{meeting}@conference.load.example"),
             "create": true,
         });
-        self.request(true, "", &body).map(|_| ())
+        self.request(true, "", &body).map(|_| ()).map_err(|error| {
+            // Other routes are there without this one (colibri2 spec §2.1).
+            let RestError(text) = error;
+            RestError(format!(
+                "{text} (is its control API enabled, videobridge.apis.rest.enabled?)"
+            ))
+        })
     }
 
     pub fn expire_conference(&self, meeting: &str) -> Result<(), RestError> {
@@ -116,22 +127,24 @@ impl Focus {
         self.request(false, &format!("/{meeting}"), &body)
     }
 
-    /// Creates an endpoint; its own transport is not known yet.
+    /// Creates an endpoint with such a bridge channel; its own transport is not known yet.
     pub fn create_endpoint(
         &self,
         meeting: &str,
         id: &str,
         rewriting: bool,
-        sctp: bool,
+        channel: Channel,
     ) -> Result<Created, RestError> {
         let mut capabilities = vec!["source-names"];
         if rewriting {
             capabilities.push("ssrc-rewriting");
         }
         let mut transport = json!({"ice-controlling": true});
+        let sctp = channel == Channel::Sctp;
         if sctp {
             transport["sctp"] = json!({});
         }
+        let without = "it has no data channels: set videobridge.sctp.enabled, or take --channel websocket or none";
         let answer = self.endpoint(
             meeting,
             json!({
@@ -141,8 +154,25 @@ impl Focus {
                 "medias": medias(),
                 "transport": transport,
             }),
-        )?;
-        read_created(&answer).ok_or_else(|| RestError(format!("no transport in {answer}")))
+        );
+        let answer = answer.map_err(|RestError(text)| match sctp {
+            // A Jitsi Videobridge without SCTP says no more than "400 Bad Request".
+            true => RestError(format!("{text} (perhaps {without})")),
+            false => RestError(text),
+        })?;
+        let created = read_created(&answer)
+            .ok_or_else(|| RestError(format!("it answers without a transport: {answer}")))?;
+        let missing = if created.remote.candidates.is_empty() {
+            "it told no address for media: a bridge takes none of loopback; see ice4j.harvest in its configuration, and its log"
+        } else if channel == Channel::Websocket && created.web_socket.is_none() {
+            "it has no websockets for bridge channels: set videobridge.websockets.enabled and domain, and \
+             videobridge.http-servers.public.port, or take --channel sctp or none"
+        } else if sctp && answer.pointer("/endpoints/0/transport/sctp").is_none() {
+            without
+        } else {
+            return Ok(created);
+        };
+        Err(RestError(missing.to_owned()))
     }
 
     /// Lets an endpoint go.
@@ -259,21 +289,21 @@ fn medias() -> Value {
 }
 
 /// What signaling says of a client's microphone.
-pub fn describe_audio(client: u32, endpoint: &str) -> Value {
+pub fn describe_audio(identity: u32, endpoint: &str) -> Value {
     let name = formats::source_name(endpoint, Kind::Audio);
-    let ssrc = formats::ssrc(client, Kind::Audio, 0);
+    let ssrc = formats::ssrc(identity, Kind::Audio, 0);
     json!({"type": "audio", "id": name, "sources": [{"ssrc": ssrc, "name": name}]})
 }
 
 /// What signaling says of a camera or screen.
-pub fn describe_video(client: u32, endpoint: &str, kind: Kind, picture: &Picture) -> Value {
+pub fn describe_video(identity: u32, endpoint: &str, kind: Kind, picture: &Picture) -> Value {
     let name = formats::source_name(endpoint, kind);
     let video_type = match kind {
         Kind::Screen => "desktop",
         _ => "camera",
     };
     let ssrcs: Vec<u32> = (0..picture.encodings() as u32)
-        .map(|encoding| formats::ssrc(client, kind, encoding))
+        .map(|encoding| formats::ssrc(identity, kind, encoding))
         .collect();
     let source = |ssrc: u32| json!({"ssrc": ssrc, "name": name, "videoType": video_type});
     let sources: Vec<_> = ssrcs
@@ -290,6 +320,9 @@ pub fn describe_video(client: u32, endpoint: &str, kind: Kind, picture: &Picture
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
     use crate::load::codec::Codec;
 
@@ -314,6 +347,105 @@ mod tests {
                 .is_some_and(|url| url.starts_with("ws://"))
         );
         assert!(read_created(&json!({"endpoints": []})).is_none());
+    }
+
+    /// A bridge that answers one request after the other with these statuses and texts.
+    fn bridge(answers: Vec<(u16, String)>) -> Focus {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = socket.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            for (status, text) in answers {
+                let (mut stream, _) = socket.accept().expect("a request");
+                let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+                let (mut length, mut line) = (0, String::new());
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    let lower = line.to_ascii_lowercase();
+                    if let Some(value) = lower.strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a length");
+                    }
+                    line.clear();
+                }
+                reader.read_exact(&mut vec![0; length]).expect("a body");
+                let size = text.len();
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+                );
+                let answer = head + &text;
+                stream.write_all(answer.as_bytes()).expect("a reader");
+            }
+        });
+        Focus::new(&format!("http://{address}"))
+    }
+
+    /// What a Jitsi Videobridge answers to an endpoint that is created: always with its media addresses, and what is enabled.
+    fn endpoint(addresses: &[&str], websockets: bool, sctp: bool) -> (u16, String) {
+        let candidates: Vec<_> = addresses
+            .iter()
+            .map(|ip| json!({"component": "1", "ip": ip, "port": "10000", "protocol": "udp", "type": "host"}))
+            .collect();
+        let mut transport = json!({
+            "xmlns": ICE_NAMESPACE, "ufrag": "abcd", "pwd": "secret", "rtcp-mux": true, "candidates": candidates,
+            "fingerprints": [{"fingerprint": vec!["AB"; 32].join(":"), "hash": "sha-256", "setup": "actpass"}],
+        });
+        if websockets {
+            transport["web-sockets"] = json!(["ws://127.0.0.1:9090/colibri-ws/jvb1/1/a?pwd=x"]);
+        }
+        let mut outer = json!({"transport": transport});
+        if sctp {
+            outer["sctp"] = json!({"port": 5000, "role": "server"});
+        }
+        let answer = json!({"endpoints": [{"id": "a", "transport": outer}]});
+        (200, answer.to_string())
+    }
+
+    #[test]
+    fn what_a_bridge_lacks_is_told_with_what_to_do() {
+        use Channel::{None, Sctp, Websocket};
+        let here = ["192.0.2.2"];
+        let cases = [
+            (Websocket, endpoint(&here, true, false), ""),
+            (
+                Websocket,
+                endpoint(&here, false, true),
+                "videobridge.websockets.enabled",
+            ),
+            (Websocket, endpoint(&[], true, true), "ice4j.harvest"),
+            (Sctp, endpoint(&here, false, true), ""),
+            (
+                Sctp,
+                endpoint(&here, true, false),
+                "videobridge.sctp.enabled",
+            ),
+            // Without SCTP in its configuration, a Jitsi Videobridge refuses, and says nothing.
+            (Sctp, (400, String::new()), "videobridge.sctp.enabled"),
+            (None, endpoint(&here, false, false), ""),
+            (None, (400, String::new()), "400 Bad Request"),
+            (None, (200, "{}".to_owned()), "without a transport"),
+        ];
+        for (channel, answer, told) in cases {
+            let what = format!("{channel:?} {answer:?}");
+            let created = bridge(vec![answer]).create_endpoint("m", "a", true, channel);
+            match created {
+                Ok(_) => assert_eq!(told, "", "{what}"),
+                Err(error) => assert!(
+                    !told.is_empty() && error.0.contains(told),
+                    "{what}: {error}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_bridge_without_control_api_or_without_name_is_told_apart() {
+        let version = r#"{"name":"JVB","version":"2.3.SNAPSHOT","os":"Linux"}"#;
+        let focus = bridge(vec![(200, version.to_owned()), (404, String::new())]);
+        assert_eq!(focus.version().as_deref(), Some("JVB 2.3.SNAPSHOT"));
+        let refused = focus.create_conference("m").expect_err("it is off");
+        assert!(
+            refused.0.contains("videobridge.apis.rest.enabled"),
+            "{refused}"
+        );
+        assert_eq!(bridge(vec![(404, String::new())]).version(), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One run of a scenario against a bridge.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -22,7 +22,7 @@ use super::join::{Joined, Joiner};
 use super::line::LineConfig;
 use super::meter::{Meter, Window};
 use super::plan::Plan;
-use super::process::dropped;
+use super::process::{dropped, usage};
 use super::report::{Joining, Report};
 use super::rest::Focus;
 use super::thread::{self, Event, Handle, Order, Role, Route};
@@ -176,10 +176,16 @@ impl Threads {
 /// A text for people: the bridge can not be reached, refuses, or nobody connects.
 pub fn run(options: &Options, plan: &Plan) -> Result<Outcome, String> {
     let focus = Focus::new(&options.rest);
-    if !focus.is_alive() {
+    let Some(version) = focus.version() else {
         return Err(format!(
-            "no bridge answers at {}: is its REST interface enabled (videobridge.apis.rest.enabled)?",
+            "no bridge answers at {}/about/version: does it run, is its port (videobridge.http-servers.private) that one, and \
+             videobridge.rest.version.enabled not off?",
             options.rest
+        ));
+    };
+    if let Some(pid) = options.pid.filter(|pid| usage(*pid).is_none()) {
+        return Err(format!(
+            "there is no process {pid} on this machine: --pid is the bridge's own, not that of a script around it"
         ));
     }
     let clock = Clock::new();
@@ -202,8 +208,12 @@ pub fn run(options: &Options, plan: &Plan) -> Result<Outcome, String> {
         bridge_ports: BTreeSet::new(),
         flood: None,
         run: format!("load-{:x}", Random::from_os().u32()),
+        identities: BTreeMap::new(),
     };
-    let outcome = session.conduct(&focus);
+    let mut outcome = session.conduct(&focus);
+    if let Ok(outcome) = &mut outcome {
+        outcome.report.process.version = version;
+    }
     session.leave(&focus);
     outcome
 }
@@ -225,6 +235,8 @@ struct Session<'a> {
     flood: Option<flood::Running>,
     /// Part of all meeting ids.
     run: String,
+    /// Those of clients that came back ([`Joined::identity`]).
+    identities: BTreeMap<u32, u32>,
     certificate: Arc<Certificate>,
     joining: Joining,
     urls: Urls,
@@ -401,6 +413,10 @@ impl Session<'_> {
         match result {
             Ok(joined) => {
                 self.urls.insert(joined.number, joined.web_socket);
+                if joined.identity != joined.number {
+                    self.identities.insert(joined.number, joined.identity);
+                    self.follow(joined.number);
+                }
                 self.sockets.push(joined.address);
                 self.bridge_ports.insert(joined.bridge.port());
                 if self.flood.is_none()
@@ -417,6 +433,22 @@ impl Session<'_> {
                 self.fails(&error);
             }
         }
+    }
+
+    /// Those who had a client on stage that came back put the new endpoint there.
+    fn follow(&self, client: u32) {
+        for (number, part) in (0..).zip(&self.plan.parts) {
+            let staged = part.wanted.stage.is_some_and(|(stage, _)| stage == client);
+            if staged && number != client {
+                self.want(number, &self.wants(number, None));
+            }
+        }
+    }
+
+    /// Name of a source of a client.
+    fn source(&self, client: u32, kind: Kind) -> String {
+        let identity = self.identities.get(&client).copied().unwrap_or(client);
+        formats::source_name(&formats::endpoint_id(identity), kind)
     }
 
     /// Opens the bridge channel of a client that is connected; data channels open by themselves.
@@ -451,7 +483,7 @@ impl Session<'_> {
     fn wants(&self, number: u32, height: Option<i32>) -> Wants {
         let wanted = self.plan.parts[number as usize].wanted;
         let stage = wanted.stage.map(|(client, own)| {
-            let name = formats::source_name(&formats::endpoint_id(client), Kind::Camera);
+            let name = self.source(client, Kind::Camera);
             (name, height.unwrap_or(own))
         });
         Wants {
@@ -531,7 +563,7 @@ impl Session<'_> {
             self.threads.of(before).give(Order::Screen(before, false));
         }
         self.threads.of(number).give(Order::Screen(number, true));
-        let name = formats::source_name(&formats::endpoint_id(number), Kind::Screen);
+        let name = self.source(number, Kind::Screen);
         for other in (0..self.plan.parts.len() as u32).filter(|other| *other != number) {
             let mut wants = self.wants(other, None);
             wants.stage = Some((name.clone(), 1_080));
@@ -552,7 +584,7 @@ impl Session<'_> {
             };
             let speaker = if number == next { before } else { next };
             let mut wants = self.wants(number, None);
-            let name = formats::source_name(&formats::endpoint_id(speaker), Kind::Camera);
+            let name = self.source(speaker, Kind::Camera);
             wants.stage = Some((name, height));
             self.want(number, &wants);
         }

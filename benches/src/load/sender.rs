@@ -237,12 +237,18 @@ pub struct Video {
 }
 
 impl Video {
-    /// A source whose first frame is due at `start`.
-    pub fn new(client: u32, kind: Kind, picture: Picture, start: Time, spread: Duration) -> Video {
+    /// A source whose first frame is due at `start`. `identity` numbers its SSRCs ([`formats::ssrc`]).
+    pub fn new(
+        (client, identity): (u32, u32),
+        kind: Kind,
+        picture: Picture,
+        start: Time,
+        spread: Duration,
+    ) -> Video {
         let each = picture.layers.len() / picture.encodings().max(1);
         let encodings = picture.layers.chunks(each.max(1)).zip(0..);
         let encodings = encodings.map(|(layers, number)| {
-            let ssrc = formats::ssrc(client, kind, u32::from(number));
+            let ssrc = formats::ssrc(identity, kind, u32::from(number));
             Encoding::new(ssrc, kind, picture.codec, number, layers.to_vec())
         });
         Video {
@@ -498,10 +504,10 @@ pub struct Audio {
 }
 
 impl Audio {
-    /// The first packet is due at `start`, unless it is muted.
-    pub fn new(client: u32, start: Time, muted: bool) -> Audio {
+    /// The first packet is due at `start`, unless it is muted. `identity` numbers its SSRC ([`formats::ssrc`]).
+    pub fn new((client, identity): (u32, u32), start: Time, muted: bool) -> Audio {
         Audio {
-            ssrc: formats::ssrc(client, Kind::Audio, 0),
+            ssrc: formats::ssrc(identity, Kind::Audio, 0),
             client,
             muted,
             next: start,
@@ -558,8 +564,7 @@ impl Audio {
             part: 0,
             parts: 1,
         };
-        // Voice, with levels that move like speech.
-        let level = 0x80 | (20 + (index % 10) as u8);
+        let level = speech(index);
         outlet.rtp(now, out, &header, index, &[level], |payload| {
             if let Some(place) = payload.first_chunk_mut() {
                 stamp.write(place);
@@ -587,6 +592,17 @@ impl Audio {
     }
 }
 
+/// The audio level of a packet (RFC 6464 §3): words of 0.7 s with a pause of 0.3 s after each. A voice that never pauses is taken for
+/// noise, and its speaker never elected.
+fn speech(index: u64) -> u8 {
+    const VOICE: u8 = 0x80;
+    let at = (index % 50) as u8;
+    match at {
+        0..35 => VOICE | (20 + at % 10),
+        _ => 70 + at % 5,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -605,7 +621,7 @@ mod tests {
     fn camera(codec: Codec) -> Video {
         let start = Time::from_millis(1_000);
         Video::new(
-            7,
+            (7, 7),
             Kind::Camera,
             Picture::camera(codec),
             start,
