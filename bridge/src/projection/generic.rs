@@ -28,11 +28,13 @@ struct Shift {
 #[derive(Debug, Default)]
 pub(super) struct Generic {
     shift: Option<Shift>,
+    /// By encoding: timestamp of the newest packet seen.
+    seen: [Option<u32>; limits::MAX_ENCODINGS],
 }
 
 impl Generic {
     pub fn clear(&mut self) {
-        self.shift = None;
+        *self = Generic::default();
     }
 
     /// `keyframe`: whether the packet starts a keyframe, `None` if nobody here can read the codec;
@@ -61,9 +63,15 @@ impl Generic {
         {
             return None;
         }
+        let seen = self.seen.get_mut(usize::from(encoding))?;
+        let begun = *seen == Some(timestamp);
+        if newest {
+            *seen = Some(timestamp);
+        }
         let admitted = match keyframe {
-            // What followed an overtaken keyframe was dropped; or, of the current encoding, decided.
-            Some(start) => filter.admit(now, encoding, start && newest, 0),
+            // What followed an overtaken keyframe was dropped; or, of the current encoding, decided. Of several slices
+            // each looks like a start.
+            Some(start) => filter.admit(now, encoding, start && newest && !begun, 0),
             None if is_current || newest => filter.admit_blind(now, encoding),
             None => false,
         };

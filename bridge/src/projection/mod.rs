@@ -34,6 +34,8 @@ mod hostile;
 #[cfg(test)]
 mod layer_cases;
 #[cfg(test)]
+mod layered;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod target_cases;
@@ -41,6 +43,8 @@ mod target_cases;
 mod testing;
 
 pub use audio::{AudioProjection, AudioRewrite};
+
+use std::time::Duration;
 
 use crate::limits;
 use crate::random::Random;
@@ -125,6 +129,17 @@ impl Payload {
         self.scheme().is_some()
     }
 
+    /// Whether the packet is known to be of a keyframe.
+    fn may_begin(&self) -> bool {
+        match self {
+            Payload::Plain { keyframe } => *keyframe,
+            Payload::Vp8(descriptor) => descriptor.is_keyframe_start(),
+            Payload::Vp9(descriptor) => descriptor.is_keyframe(),
+            Payload::Dependency(descriptor) => descriptor.is_keyframe(),
+            Payload::Opaque | Payload::Red(_) => false,
+        }
+    }
+
     #[inline]
     fn scheme(&self) -> Option<Scheme> {
         match self {
@@ -200,6 +215,9 @@ impl Start {
     }
 }
 
+/// Encodings change their codec one after the other: for this long the latest do not bring the old one back.
+const CODEC_CHANGE: Duration = Duration::from_millis(300);
+
 /// How a stream is numbered; decided per packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
@@ -225,6 +243,8 @@ pub struct Projection {
     output: output::Output,
     filter: filter::QualityFilter,
     class: Option<Class>,
+    /// The class before, and when it ended.
+    left: Option<(Class, Time)>,
     /// Highest index seen per encoding.
     newest: [Option<u64>; limits::MAX_ENCODINGS],
     numbered: numbered::Numbered,
@@ -240,6 +260,7 @@ impl Projection {
             output: output::Output::new(start),
             filter: filter::QualityFilter::new(),
             class: None,
+            left: None,
             newest: [None; limits::MAX_ENCODINGS],
             numbered: numbered::Numbered::new(),
             layers: vp9::SpatialLayers::default(),
@@ -274,6 +295,7 @@ impl Projection {
     pub fn rebind(&mut self) {
         self.filter = filter::QualityFilter::new();
         self.begin_stream(None);
+        self.left = None;
         self.newest = [None; limits::MAX_ENCODINGS];
         self.output.forget_source();
     }
@@ -305,7 +327,13 @@ impl Projection {
             if self.class.is_some() && !is_newest {
                 return Verdict::Drop;
             }
-            if self.class.is_some() {
+            if let Some(before) = self.class {
+                let just_left = |(left, at)| left == class && now.since(at) < CODEC_CHANGE;
+                if self.left.is_some_and(just_left) && !payload.may_begin() {
+                    self.filter.want_keyframe();
+                    return Verdict::Drop;
+                }
+                self.left = Some((before, now));
                 self.filter.restart();
             }
             self.begin_stream(Some(class));

@@ -288,6 +288,13 @@ impl Gate for SpatialGate<'_> {
                     Some(below) => below.accepted,
                     None => layers.is_sent(below),
                 }));
+        // Layers that rest on nothing do not go on where one of them was marked as the end.
+        let rests = inter_picture || descriptor.is_inter_layer();
+        let has_ended = |below: u8| {
+            let below = frames.by_id(picture << LAYER_BITS | i64::from(below));
+            below.is_some_and(|below| below.note.marks_end)
+        };
+        let can = can && (rests || !(0..spatial_id).any(has_ended));
         let up = layers.current < spatial_id && spatial_id <= wanted;
         let down = wanted <= spatial_id && spatial_id < layers.current;
         if up || down || fewer {
