@@ -195,7 +195,8 @@ impl Gate for TargetGate<'_> {
         };
         let wanted = self.wanted(encoding, structure, filter);
         // Where spatial layers do not refer to each other, each has a keyframe of its own.
-        let begins = newcomer.begins && frame.dti(wanted) != Dti::NotPresent;
+        let ended = was_current && self.target.has_ended(facts.timestamp);
+        let begins = newcomer.begins && frame.dti(wanted) != Dti::NotPresent && !ended;
         let entry = filter.enter(now, encoding, begins)?;
         let mut note = Note::default();
         let mut switched = false;
@@ -209,6 +210,10 @@ impl Gate for TargetGate<'_> {
         if entry == Entry::Keyframe {
             switched = !was_current || self.target.current != wanted;
             self.target.switch(id, wanted);
+            if !was_current {
+                // Of another clock.
+                self.target.picture = None;
+            }
         } else {
             // A structure that was not sent came with a keyframe that was refused or belonged to others.
             if !self.target.structures.contains(&shape(structure)) {

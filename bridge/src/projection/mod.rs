@@ -129,17 +129,6 @@ impl Payload {
         self.scheme().is_some()
     }
 
-    /// Whether the packet is known to be of a keyframe.
-    fn may_begin(&self) -> bool {
-        match self {
-            Payload::Plain { keyframe } => *keyframe,
-            Payload::Vp8(descriptor) => descriptor.is_keyframe_start(),
-            Payload::Vp9(descriptor) => descriptor.is_keyframe(),
-            Payload::Dependency(descriptor) => descriptor.is_keyframe(),
-            Payload::Opaque | Payload::Red(_) => false,
-        }
-    }
-
     #[inline]
     fn scheme(&self) -> Option<Scheme> {
         match self {
@@ -215,7 +204,8 @@ impl Start {
     }
 }
 
-/// Encodings change their codec one after the other: for this long the latest do not bring the old one back.
+/// The encodings of a source change their codec one after the other: for this long, those that have not yet done so do
+/// not bring the old one back.
 const CODEC_CHANGE: Duration = Duration::from_millis(300);
 
 /// How a stream is numbered; decided per packet.
@@ -245,6 +235,8 @@ pub struct Projection {
     class: Option<Class>,
     /// The class before, and when it ended.
     left: Option<(Class, Time)>,
+    /// Encodings that have sent the class of now, one bit each.
+    turned: u8,
     /// Highest index seen per encoding.
     newest: [Option<u64>; limits::MAX_ENCODINGS],
     numbered: numbered::Numbered,
@@ -261,6 +253,7 @@ impl Projection {
             filter: filter::QualityFilter::new(),
             class: None,
             left: None,
+            turned: 0,
             newest: [None; limits::MAX_ENCODINGS],
             numbered: numbered::Numbered::new(),
             layers: vp9::SpatialLayers::default(),
@@ -302,6 +295,7 @@ impl Projection {
 
     fn begin_stream(&mut self, class: Option<Class>) {
         self.class = class;
+        self.turned = 0;
         self.numbered.clear(match class {
             Some(Class::Numbered(scheme)) => scheme,
             _ => Scheme::Vp8,
@@ -329,8 +323,8 @@ impl Projection {
             }
             if let Some(before) = self.class {
                 let just_left = |(left, at)| left == class && now.since(at) < CODEC_CHANGE;
-                if self.left.is_some_and(just_left) && !payload.may_begin() {
-                    self.filter.want_keyframe();
+                let has_turned = self.turned & 1 << facts.encoding != 0;
+                if self.left.is_some_and(just_left) && !has_turned {
                     return Verdict::Drop;
                 }
                 self.left = Some((before, now));
@@ -338,6 +332,7 @@ impl Projection {
             }
             self.begin_stream(Some(class));
         }
+        self.turned |= 1 << facts.encoding;
         self.number(now, facts, payload, is_newest)
             .map_or(Verdict::Drop, Verdict::Forward)
     }
