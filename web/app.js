@@ -152,6 +152,7 @@ async function joinFromLobby() {
             microphone: $('microphone-choice').value,
             screen: fake || query.get('screen') === 'test' ? 'test' : '',
             codec: query.get('codec') ?? '',
+            mode: query.get('mode') ?? '',
             channel: query.get('channel') ?? '',
         });
     } catch (error) {

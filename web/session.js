@@ -38,6 +38,7 @@ export class Session extends EventTarget {
     #formats;
     #transport;
     #version = 0;
+    #mode;
     #sections;
     #tracks = { microphone: null, camera: null, screen: null };
     #sent = { transport: '', sources: '' };
@@ -46,8 +47,10 @@ export class Session extends EventTarget {
     #closed = false;
     #recovery = { timer: 0, restarts: 0 };
 
-    constructor(reply, signaling, tracks) {
+    /** With `mode` (`L3T3_KEY`, …), the camera is sent in spatial layers of one stream instead of simulcast. */
+    constructor(reply, signaling, tracks, mode = '') {
         super();
+        this.#mode = mode;
         this.#signaling = signaling;
         this.#endpoint = reply.endpoint;
         this.#formats = reply.formats;
@@ -91,6 +94,7 @@ export class Session extends EventTarget {
     get cameraEncodings() {
         return (this.#sender(Mid.camera)?.getParameters().encodings ?? []).map(encoding => ({
             active: encoding.active,
+            mode: encoding.scalabilityMode ?? '',
             scale: encoding.scaleResolutionDownBy ?? 1,
             maxBitrate: encoding.maxBitrate,
         }));
@@ -179,7 +183,7 @@ export class Session extends EventTarget {
         await this.#attach(Mid.camera, this.#tracks.camera, 'sendrecv');
         await this.#attach(Mid.screen, this.#tracks.screen, this.#tracks.screen ? 'sendonly' : 'inactive');
         const answer = await pc.createAnswer();
-        const sdp = addSimulcast(answer.sdp, Mid.camera, CAMERA_LAYERS.length);
+        const sdp = addSimulcast(answer.sdp, Mid.camera, this.#mode ? 1 : CAMERA_LAYERS.length);
         try {
             await pc.setLocalDescription({ type: 'answer', sdp });
         } catch (error) {
@@ -274,7 +278,8 @@ export class Session extends EventTarget {
         const wanted = this.senderConstraints.get(this.ownSource('v0')) ?? 0;
         // Without a mode browsers make spatial layers of one stream of these codecs, and no simulcast.
         const [first] = this.#formats.video.payloadTypes;
-        const mode = /^(VP9|AV1)\//.test(first.encoding) ? { scalabilityMode: 'L1T3' } : {};
+        const scalabilityMode = this.#mode || (/^(VP9|AV1)\//.test(first.encoding) ? 'L1T3' : '');
+        const mode = scalabilityMode ? { scalabilityMode } : {};
         await this.#configure(Mid.camera, (encoding, index, count) => {
             const { scale, maxBitrate } = count === 1 ? CAMERA_LAYERS.at(-1) : CAMERA_LAYERS[index];
             const fits = wanted < 0 || index === 0 || captured / scale <= wanted;

@@ -127,3 +127,68 @@ impl Generic {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Packet;
+    use super::super::{LayerIndex, Payload, Projection, Start, Verdict};
+    use super::*;
+
+    const KEYFRAME: Payload = Payload::Plain { keyframe: true };
+
+    fn projection() -> Projection {
+        Projection::new(Start {
+            sequence: 1,
+            timestamp: 1,
+        })
+    }
+
+    fn facts(index: u64, timestamp: u32) -> VideoFacts {
+        VideoFacts {
+            encoding: 0,
+            index,
+            timestamp,
+            marker: false,
+            payload_type: 107,
+        }
+    }
+
+    fn offer(
+        projection: &mut Projection,
+        millis: u64,
+        facts: VideoFacts,
+        payload: &Payload,
+    ) -> bool {
+        let verdict = projection.offer(Time::from_millis(millis), &facts, payload);
+        verdict != Verdict::Drop
+    }
+
+    #[test]
+    fn a_later_slice_of_a_keyframe_begins_nothing() {
+        let mut projection = projection();
+        assert!(!offer(&mut projection, 0, facts(10, 3000), &KEYFRAME));
+        projection.set_target(LayerIndex::new(0, 0, 0));
+        assert!(!offer(&mut projection, 1, facts(11, 3000), &KEYFRAME));
+        assert!(projection.needs_keyframe());
+        assert!(offer(&mut projection, 33, facts(12, 6000), &KEYFRAME));
+        assert!(offer(&mut projection, 34, facts(13, 6000), &KEYFRAME));
+    }
+
+    #[test]
+    fn an_encoding_that_is_late_to_change_its_codec_does_not_bring_the_old_one_back() {
+        let mut projection = projection();
+        projection.set_target(LayerIndex::new(1, 0, 0));
+        for encoding in 0..2 {
+            let old = Packet::of(encoding, 100, 3000, 7, 7).key();
+            assert!(offer(&mut projection, 0, old.facts(), &old.descriptor()));
+        }
+        assert!(offer(&mut projection, 33, facts(101, 6000), &KEYFRAME));
+        let old = Packet::of(1, 101, 6000, 8, 8);
+        assert!(!offer(&mut projection, 34, old.facts(), &old.descriptor()));
+        let delta = Payload::Plain { keyframe: false };
+        assert!(offer(&mut projection, 66, facts(102, 9000), &delta));
+        // The same encoding may change its mind.
+        let old = Packet::of(0, 103, 12_000, 9, 9).key();
+        assert!(offer(&mut projection, 99, old.facts(), &old.descriptor()));
+    }
+}

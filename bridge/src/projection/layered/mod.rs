@@ -290,9 +290,6 @@ impl World {
             .projection
             .offer(Time::from_millis(at), &facts, &payload);
         self.request_keyframe();
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("{at} {id:?} {position} {facts:?} -> {verdict:?}");
-        }
         self.checker
             .judged((id, position), &facts, &payload, &bytes, verdict);
     }
@@ -525,11 +522,11 @@ fn play(world: &mut World, steps: &[Step]) {
     }
 }
 
-const CASES: u32 = 600;
+const CASES: u32 = 100;
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
-        rng_seed: RngSeed::Fixed(std::env::var("SEEDX").map_or(310, |s| s.parse().unwrap())),
+        rng_seed: RngSeed::Fixed(310),
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
     }
