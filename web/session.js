@@ -96,6 +96,7 @@ export class Session extends EventTarget {
     get cameraEncodings() {
         return (this.#sender(Mid.camera)?.getParameters().encodings ?? []).map(encoding => ({
             active: encoding.active,
+            mode: encoding.scalabilityMode ?? '',
             scale: encoding.scaleResolutionDownBy ?? 1,
             maxBitrate: encoding.maxBitrate,
         }));

@@ -128,6 +128,57 @@ fn meet_with_codec(codec: &str, name: &str) {
 }
 
 #[test]
+fn spatial_layers_of_vp9_that_meet_in_key_pictures_follow_the_stage() {
+    meet_with_layers("vp9", "VP9", "L3T3_KEY");
+}
+
+#[test]
+fn spatial_layers_of_vp9_that_always_refer_to_each_other_follow_the_stage() {
+    meet_with_layers("vp9", "VP9", "L3T3");
+}
+
+#[test]
+fn spatial_layers_of_av1_that_meet_in_key_pictures_follow_the_stage() {
+    meet_with_layers("av1", "AV1", "L3T3_KEY");
+}
+
+#[test]
+fn spatial_layers_of_av1_that_always_refer_to_each_other_follow_the_stage() {
+    meet_with_layers("av1", "AV1", "L3T3");
+}
+
+/// Bo sends one stream with three spatial layers, of which anna gets what fits.
+fn meet_with_layers(codec: &str, name: &str, mode: &str) {
+    let call = Call::start(ANY_PORT);
+    let anna = call.join("anna");
+    let bo = call.join_with("bo", &format!("codec={codec}&mode={mode}"));
+    anna.sees(&bo);
+    let encodings = bo.state()["cameraEncodings"].clone();
+    assert_eq!(encodings.as_array().map(Vec::len), Some(1), "{encodings}");
+    assert_eq!(encodings[0]["mode"], mode, "{encodings}");
+    assert!(
+        codec_of(&anna, &bo).contains(name),
+        "{}",
+        anna.figures_of(&bo)
+    );
+    anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
+
+    // Each change goes on from what was decoded: the receiver itself never has to ask for a keyframe.
+    let asked = |figures: &serde_json::Value| figures["video"]["pliCount"].as_u64();
+    let before = asked(&anna.figures_of(&bo));
+    for _ in 0..2 {
+        anna.stage(&bo);
+        anna.sees_height(&bo, "on stage", |height| height >= 720);
+        anna.sees(&bo);
+        anna.show_tiles();
+        anna.sees_height(&bo, "in a small tile", |height| (1..=180).contains(&height));
+        anna.sees(&bo);
+    }
+    let after = anna.figures_of(&bo);
+    assert_eq!(asked(&after), before, "{after}");
+}
+
+#[test]
 fn a_websocket_serves_where_a_data_channel_does_not_open() {
     let call = Call::start(ANY_PORT);
     let anna = call.join_with("anna", "channel=websocket");
@@ -320,6 +371,28 @@ fn a_path_of_500_kbits_gets_a_stable_lower_layer_until_the_limit_goes() {
             "{heights:?}"
         );
         assert!(changes <= 2, "the picture flaps: {heights:?}");
+        anna.sees(&bo);
+        anna.hears(&bo);
+
+        drop(limit);
+        anna.sees_height(&bo, "in the top layer again", |height| height >= 720);
+    });
+}
+
+#[test]
+fn a_path_of_500_kbits_gets_lower_spatial_layers_of_vp9_until_the_limit_goes() {
+    network::apart(|| {
+        let call = Call::start(OWN_NETWORK);
+        let anna = call.join("anna");
+        let bo = call.join_with("bo", "codec=vp9&mode=L3T3_KEY");
+        anna.sees(&bo);
+        anna.stage(&bo);
+        anna.sees_height(&bo, "in the top layer", |height| height >= 720);
+
+        let limit = Limit::towards(anna.session().process(), PORT, 500);
+        anna.sees_height(&bo, "in a layer that fits", |height| {
+            (1..720).contains(&height)
+        });
         anna.sees(&bo);
         anna.hears(&bo);
 

@@ -2,7 +2,7 @@
 
 use super::VideoFacts;
 use super::filter::{Entry, QualityFilter};
-use super::frames::{Frames, Note};
+use super::frames::{Frames, Note, ticks};
 use super::numbered::{Gate, Newcomer, Unit};
 use super::output::Output;
 use crate::time::Time;
@@ -32,16 +32,50 @@ pub(super) fn unit(descriptor: &DependencyDescriptor) -> Unit {
 #[derive(Default, Debug)]
 pub(super) struct DecodeTarget {
     current: u8,
-    /// Offset and number of templates of the latest structure sent, as the source wrote them.
-    structure: (u8, u8),
+    /// The frame from which it is, and which one was before: by that, late frames are judged.
+    since: Option<i64>,
+    before: u8,
+    /// Offset and number of templates of the latest structures sent, as the source wrote them, newest first.
+    structures: [(u8, u8); 2],
     template_delta: u8,
-    /// Timestamp of the latest picture whose last layer was sent: nothing can be added to it.
-    ended: Option<u32>,
+    /// Timestamp of the latest picture of which something was sent, and whether its last layer was: nothing can be
+    /// added to it then.
+    picture: Option<(u32, bool)>,
 }
 
 impl DecodeTarget {
     pub(super) fn current(&self) -> u8 {
         self.current
+    }
+
+    /// A frame of the picture with this timestamp is sent; `ends`: none follows it.
+    fn sent(&mut self, timestamp: u32, ends: bool) {
+        let is_late = |(newest, _)| ticks(timestamp, newest) < 0;
+        if !self.picture.is_some_and(is_late) {
+            self.picture = Some((timestamp, ends));
+        }
+    }
+
+    /// From frame `id` on, `target` is sent.
+    fn switch(&mut self, id: i64, target: u8) {
+        (self.before, self.since) = (self.current, Some(id));
+        self.current = target;
+    }
+
+    /// The decode target that is or was sent at frame `id`.
+    fn at(&self, id: i64) -> u8 {
+        match self.since {
+            Some(since) if id < since => self.before,
+            _ => self.current,
+        }
+    }
+
+    fn has_begun(&self, timestamp: u32) -> bool {
+        self.picture.is_some_and(|(newest, _)| newest == timestamp)
+    }
+
+    fn has_ended(&self, timestamp: u32) -> bool {
+        self.picture == Some((timestamp, true))
     }
 
     /// Template ids of a keyframe's structure go on from those sent before: by themselves if the source
@@ -52,17 +86,25 @@ impl DecodeTarget {
         was_current: bool,
         output: &Output,
     ) -> u8 {
-        let (offset, count) = self.structure;
-        let this = (structure.offset(), structure.template_count());
-        let goes_on = this == self.structure || this.0 == (offset + count) & TEMPLATE_MASK;
+        let (offset, count) = self.structures[0];
+        let this = shape(structure);
+        let repeats = this == (offset, count);
+        let goes_on = repeats || this.0 == (offset + count) & TEMPLATE_MASK;
         if let Some(next) = output.next_template
             && !(was_current && goes_on)
         {
             self.template_delta = next.wrapping_sub(structure.offset()) & TEMPLATE_MASK;
         }
-        self.structure = this;
+        if !repeats {
+            self.structures = [this, (offset, count)];
+        }
         (this.0 + this.1 + self.template_delta) & TEMPLATE_MASK
     }
+}
+
+/// By what structures that follow each other differ: offset and number of templates.
+fn shape(structure: &TemplateStructure) -> (u8, u8) {
+    (structure.offset(), structure.template_count())
 }
 
 /// The best active decode target up to the one that is wanted.
@@ -114,6 +156,7 @@ impl TargetGate<'_> {
     fn switch(
         &mut self,
         wanted: u8,
+        id: i64,
         frame: &FrameDependencies,
         is_complete: bool,
         structure: &TemplateStructure,
@@ -124,7 +167,7 @@ impl TargetGate<'_> {
             return false;
         }
         if frame.dti(wanted) == Dti::Switch && is_complete {
-            self.target.current = wanted;
+            self.target.switch(id, wanted);
             return true;
         }
         if !structure.has_switch(current, wanted) {
@@ -156,43 +199,63 @@ impl Gate for TargetGate<'_> {
         };
         let wanted = self.wanted(encoding, structure, filter);
         // Where spatial layers do not refer to each other, each has a keyframe of its own.
-        let begins = newcomer.begins && frame.dti(wanted) != Dti::NotPresent;
+        let ended = was_current && self.target.has_ended(facts.timestamp);
+        let begins = newcomer.begins && frame.dti(wanted) != Dti::NotPresent && !ended;
         let entry = filter.enter(now, encoding, begins)?;
         let mut note = Note::default();
         let mut switched = false;
+        let id = newcomer.id;
+        // What others have followed changes nothing of what comes next.
+        let later = frames.get(newcomer.at);
+        if later.is_none() && self.target.since.is_some_and(|since| id < since) {
+            // The sender began to count anew.
+            self.target.since = None;
+        }
         if entry == Entry::Keyframe {
             switched = !was_current || self.target.current != wanted;
-            self.target.current = wanted;
-        } else {
-            let complete = Self::has_references(frame, newcomer.id, frames)
-                && self.target.ended != Some(facts.timestamp);
-            if entry == Entry::Wanted {
-                switched = self.switch(wanted, frame, complete, structure, filter);
+            self.target.switch(id, wanted);
+            if !was_current {
+                // Of another clock.
+                self.target.picture = None;
             }
-            let needed = match frame.dti(self.target.current) {
+        } else {
+            // A structure that was not sent came with a keyframe that was refused or belonged to others.
+            if !self.target.structures.contains(&shape(structure)) {
+                filter.want_keyframe();
+                return None;
+            }
+            let complete =
+                Self::has_references(frame, id, frames) && !self.target.has_ended(facts.timestamp);
+            if entry == Entry::Wanted && later.is_none() {
+                switched = self.switch(wanted, id, frame, complete, structure, filter);
+            }
+            // On the way down, what nothing refers to is left out, but not of a picture that was begun: it has to end.
+            let least = entry == Entry::Above && !self.target.has_begun(facts.timestamp);
+            let dti = frame.dti(self.target.at(id));
+            let needed = match dti {
                 Dti::NotPresent => false,
-                Dti::Discardable => entry != Entry::Above,
-                Dti::Switch | Dti::Required => true,
+                Dti::Discardable => !least,
+                Dti::Switch | Dti::Required => !least || frame.temporal_id == 0,
             };
             if !needed {
                 return None;
             }
-            if !complete && Self::lacks_reference(frame, newcomer.id, frames) {
-                if frame.dti(self.target.current) != Dti::Discardable {
+            if !complete && Self::lacks_reference(frame, id, frames) {
+                if dti != Dti::Discardable {
                     filter.want_keyframe();
                 }
                 return None;
             }
         }
-        let current = self.target.current;
         if descriptor.is_keyframe() {
             note.next_template = Some(self.target.number_templates(structure, was_current, output));
         }
         note.template_delta = self.target.template_delta;
-        note.marks_end = frame.spatial_id == structure.layers(current).0;
-        if note.marks_end {
-            self.target.ended = Some(facts.timestamp);
-        }
+        // Where each layer has a keyframe of its own, that of the layer which is wanted is yet to come.
+        let goes_on = descriptor.is_keyframe() && frame.spatial_id < structure.layers(wanted).0;
+        let current = self.target.at(id);
+        note.marks_end = frame.spatial_id == structure.layers(current).0 && !goes_on;
+        self.target.sent(facts.timestamp, note.marks_end);
         if switched || descriptor.tells_active_targets() {
             let active = structure.subsets(current);
             let implied = descriptor.is_keyframe() && active == structure.all_targets();

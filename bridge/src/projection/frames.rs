@@ -267,6 +267,13 @@ impl Frames {
             .find(|frame| frame.accepted)
     }
 
+    /// Whether something that comes after a frame to be inserted at `at` was sent already.
+    pub fn is_passed(&self, at: usize) -> bool {
+        self.frames
+            .range(at.min(self.frames.len())..)
+            .any(|later| later.accepted)
+    }
+
     /// Whether a keyframe to be inserted at `at` comes too late to begin with: a frame after it was sent
     /// already, or one of temporal layer 0, to which all later ones refer, was rejected. Of upper spatial
     /// layers of its own picture that came before it, only they are lost.

@@ -28,8 +28,8 @@ struct Shift {
 #[derive(Debug, Default)]
 pub(super) struct Generic {
     shift: Option<Shift>,
-    /// Timestamp of the newest packet that was not sent, by encoding: no keyframe begins within its frame.
-    refused: [Option<u32>; limits::MAX_ENCODINGS],
+    /// By encoding: timestamp of the newest packet seen.
+    seen: [Option<u32>; limits::MAX_ENCODINGS],
 }
 
 impl Generic {
@@ -63,18 +63,19 @@ impl Generic {
         {
             return None;
         }
-        let refused = self.refused.get_mut(usize::from(encoding))?;
-        let is_refused = *refused == Some(timestamp);
+        let seen = self.seen.get_mut(usize::from(encoding))?;
+        let begun = *seen == Some(timestamp);
+        if newest {
+            *seen = Some(timestamp);
+        }
         let admitted = match keyframe {
-            // What followed an overtaken keyframe was dropped; or, of the current encoding, decided.
-            Some(start) => filter.admit(now, encoding, start && newest && !is_refused, 0),
+            // What followed an overtaken keyframe was dropped; or, of the current encoding, decided. Of several slices
+            // each looks like a start.
+            Some(start) => filter.admit(now, encoding, start && newest && !begun, 0),
             None if is_current || newest => filter.admit_blind(now, encoding),
             None => false,
         };
         if !admitted {
-            if newest {
-                *refused = Some(timestamp);
-            }
             return None;
         }
         let shift = match self
@@ -129,36 +130,65 @@ impl Generic {
 
 #[cfg(test)]
 mod tests {
-    use crate::projection::{LayerIndex, Payload, Projection, Start, Verdict, VideoFacts};
-    use crate::time::Time;
+    use super::super::testing::Packet;
+    use super::super::{LayerIndex, Payload, Projection, Start, Verdict};
+    use super::*;
 
-    /// H.264 keyframes begin with parameter sets; the picture in the next packet looks like a beginning as well.
-    #[test]
-    fn no_keyframe_begins_within_a_frame_whose_first_packet_was_not_sent() {
-        let mut projection = Projection::new(Start {
-            sequence: 100,
-            timestamp: 0,
-        });
-        let offer = |projection: &mut Projection, index, timestamp, keyframe| {
-            let facts = VideoFacts {
-                encoding: 0,
-                index,
-                timestamp,
-                marker: false,
-                payload_type: 107,
-            };
-            let now = Time::from_millis(timestamp.into());
-            let verdict = projection.offer(now, &facts, &Payload::Plain { keyframe });
-            matches!(verdict, Verdict::Forward(_))
-        };
-        // Suspended when the parameter sets came, and no longer when the picture does.
-        assert!(!offer(&mut projection, 1, 3_000, true));
-        projection.set_target(LayerIndex::new(0, 0, 0));
-        assert!(!offer(&mut projection, 2, 3_000, true));
-        assert!(!offer(&mut projection, 3, 3_000, false));
-        assert!(projection.needs_keyframe());
-        for (index, keyframe) in [(4, true), (5, true), (6, false)] {
-            assert!(offer(&mut projection, index, 6_000, keyframe));
+    const KEYFRAME: Payload = Payload::Plain { keyframe: true };
+
+    fn projection() -> Projection {
+        Projection::new(Start {
+            sequence: 1,
+            timestamp: 1,
+        })
+    }
+
+    fn facts(index: u64, timestamp: u32) -> VideoFacts {
+        VideoFacts {
+            encoding: 0,
+            index,
+            timestamp,
+            marker: false,
+            payload_type: 107,
         }
+    }
+
+    fn offer(
+        projection: &mut Projection,
+        millis: u64,
+        facts: VideoFacts,
+        payload: &Payload,
+    ) -> bool {
+        let verdict = projection.offer(Time::from_millis(millis), &facts, payload);
+        verdict != Verdict::Drop
+    }
+
+    #[test]
+    fn a_later_slice_of_a_keyframe_begins_nothing() {
+        let mut projection = projection();
+        assert!(!offer(&mut projection, 0, facts(10, 3000), &KEYFRAME));
+        projection.set_target(LayerIndex::new(0, 0, 0));
+        assert!(!offer(&mut projection, 1, facts(11, 3000), &KEYFRAME));
+        assert!(projection.needs_keyframe());
+        assert!(offer(&mut projection, 33, facts(12, 6000), &KEYFRAME));
+        assert!(offer(&mut projection, 34, facts(13, 6000), &KEYFRAME));
+    }
+
+    #[test]
+    fn an_encoding_that_is_late_to_change_its_codec_does_not_bring_the_old_one_back() {
+        let mut projection = projection();
+        projection.set_target(LayerIndex::new(1, 0, 0));
+        for encoding in 0..2 {
+            let old = Packet::of(encoding, 100, 3000, 7, 7).key();
+            assert!(offer(&mut projection, 0, old.facts(), &old.descriptor()));
+        }
+        assert!(offer(&mut projection, 33, facts(101, 6000), &KEYFRAME));
+        let old = Packet::of(1, 101, 6000, 8, 8);
+        assert!(!offer(&mut projection, 34, old.facts(), &old.descriptor()));
+        let delta = Payload::Plain { keyframe: false };
+        assert!(offer(&mut projection, 66, facts(102, 9000), &delta));
+        // The same encoding may change its mind.
+        let old = Packet::of(0, 103, 12_000, 9, 9).key();
+        assert!(offer(&mut projection, 99, old.facts(), &old.descriptor()));
     }
 }

@@ -207,6 +207,25 @@ fn full_svc_goes_up_at_any_picture_whose_lower_layers_were_sent() {
 }
 
 #[test]
+fn fewer_spatial_and_temporal_layers_at_once_need_no_key_picture() {
+    let mut receiver = Receiver::wanting(LayerIndex::new(0, 2, 1));
+    receiver.picture(10, Shape::Key);
+    receiver.want(1);
+    for frame in superframe(11, Shape::SvcDelta) {
+        let frame = LayerFrame {
+            temporal: 1,
+            ..frame
+        };
+        assert_eq!(receiver.offer(frame), None);
+    }
+    assert!(!receiver.0.needs_keyframe());
+    assert_eq!(
+        receiver.picture(12, Shape::SvcDelta),
+        [Some((5, false)), Some((6, true)), None]
+    );
+}
+
+#[test]
 fn media_plane_case_80_k_svc_goes_down_at_once() {
     let mut receiver = Receiver::wanting(LayerIndex::new(0, 2, 0));
     receiver.picture(10, Shape::Key);

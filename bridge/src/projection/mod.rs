@@ -34,6 +34,8 @@ mod hostile;
 #[cfg(test)]
 mod layer_cases;
 #[cfg(test)]
+mod layered;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod target_cases;
@@ -41,6 +43,8 @@ mod target_cases;
 mod testing;
 
 pub use audio::{AudioProjection, AudioRewrite};
+
+use std::time::Duration;
 
 use crate::limits;
 use crate::random::Random;
@@ -200,6 +204,10 @@ impl Start {
     }
 }
 
+/// The encodings of a source change their codec one after the other: for this long, those that have not yet done so do
+/// not bring the old one back.
+const CODEC_CHANGE: Duration = Duration::from_millis(300);
+
 /// How a stream is numbered; decided per packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
@@ -225,6 +233,10 @@ pub struct Projection {
     output: output::Output,
     filter: filter::QualityFilter,
     class: Option<Class>,
+    /// The class before, and when it ended.
+    left: Option<(Class, Time)>,
+    /// Encodings that have sent the class of now, one bit each.
+    turned: u8,
     /// Highest index seen per encoding.
     newest: [Option<u64>; limits::MAX_ENCODINGS],
     numbered: numbered::Numbered,
@@ -240,6 +252,8 @@ impl Projection {
             output: output::Output::new(start),
             filter: filter::QualityFilter::new(),
             class: None,
+            left: None,
+            turned: 0,
             newest: [None; limits::MAX_ENCODINGS],
             numbered: numbered::Numbered::new(),
             layers: vp9::SpatialLayers::default(),
@@ -303,12 +317,14 @@ impl Projection {
     pub fn rebind(&mut self) {
         self.filter = filter::QualityFilter::new();
         self.begin_stream(None);
+        self.left = None;
         self.newest = [None; limits::MAX_ENCODINGS];
         self.output.forget_source();
     }
 
     fn begin_stream(&mut self, class: Option<Class>) {
         self.class = class;
+        self.turned = 0;
         self.numbered.clear(match class {
             Some(Class::Numbered(scheme)) => scheme,
             _ => Scheme::Vp8,
@@ -340,11 +356,18 @@ impl Projection {
             if self.class.is_some() && !is_newest {
                 return Verdict::Drop;
             }
-            if self.class.is_some() {
+            if let Some(before) = self.class {
+                let just_left = |(left, at)| left == class && now.since(at) < CODEC_CHANGE;
+                let has_turned = self.turned & 1 << facts.encoding != 0;
+                if self.left.is_some_and(just_left) && !has_turned {
+                    return Verdict::Drop;
+                }
+                self.left = Some((before, now));
                 self.filter.restart();
             }
             self.begin_stream(Some(class));
         }
+        self.turned |= 1 << facts.encoding;
         self.number(now, facts, payload, is_newest)
             .map_or(Verdict::Drop, Verdict::Forward)
     }

@@ -59,7 +59,7 @@ pub(super) trait Gate {
         output: &Output,
     ) -> Option<Note>;
 
-    /// An admitted frame is not sent after all, for want of a place.
+    /// A frame is not sent for want of a place, whether it was admitted or not.
     fn refused(&mut self, frame: i64);
 }
 
@@ -259,9 +259,6 @@ impl Numbered {
         let unit = packet.unit;
         let is_current = filter.current() == Some(encoding);
         let frames = &mut self.encodings[usize::from(encoding)];
-        if is_current && frames.is_before_stretch(id) {
-            return None;
-        }
         // A late keyframe begins nothing: of this encoding, what followed it is being sent.
         let overtaken = if is_current {
             frames.get(at).is_some()
@@ -270,7 +267,13 @@ impl Numbered {
         };
         let begins = unit.keyframe && !overtaken;
         let newcomer = Newcomer { at, id, begins };
-        let note = gate.admit(now, packet.facts, newcomer, frames, filter, output);
+        // Known from here on, for others may refer to it.
+        let note = if is_current && frames.is_before_stretch(id) {
+            gate.refused(id);
+            None
+        } else {
+            gate.admit(now, packet.facts, newcomer, frames, filter, output)
+        };
         let at = frames.insert(
             at,
             Frame {
@@ -406,8 +409,8 @@ impl Numbered {
             Some((from, before)) => {
                 let (packets, pictures) = frames.distance(from, at);
                 let elapsed = timestamp.wrapping_sub(before.timestamp);
-                let tl0_step = tl0.map_or(0, |tl0| tl0_step(tl0, before.tl0picidx));
                 let same = shares(before);
+                let tl0_step = tl0.map(|tl0| tl0_step(tl0, before.tl0picidx));
                 Numbers {
                     sequence: before.out_last() + packets,
                     timestamp: before.out_timestamp.wrapping_add(elapsed),
@@ -426,9 +429,8 @@ impl Numbered {
                 } else {
                     1
                 };
-                let tl0_step = tl0
-                    .zip(last.tl0picidx)
-                    .map_or(0, |(tl0, before)| tl0_step(tl0, before));
+                let tl0_step =
+                    tl0.map(|tl0| last.tl0picidx.map_or(0, |before| tl0_step(tl0, before)));
                 Numbers {
                     sequence: index.wrapping_add(last.offset),
                     timestamp: output.next_timestamp(now, encoding, timestamp),
@@ -543,8 +545,12 @@ fn tl0_step(later: u8, earlier: u8) -> i8 {
     later.wrapping_sub(earlier) as i8
 }
 
-/// TL0PICIDX never goes back, and a base layer picture has its own, whatever the sender says.
-fn add_tl0(out: u8, step: i8, temporal_id: u8, same_picture: bool) -> u8 {
+/// TL0PICIDX never goes back, and a base layer picture has its own, whatever the sender says. It stays where the sender
+/// has none.
+fn add_tl0(out: u8, step: Option<i8>, temporal_id: u8, same_picture: bool) -> u8 {
+    let Some(step) = step else {
+        return out;
+    };
     let least = i8::from(temporal_id == 0 && !same_picture);
     out.wrapping_add_signed(step.max(least))
 }

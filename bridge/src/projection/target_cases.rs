@@ -202,6 +202,18 @@ fn down_to_a_lower_decode_target_is_told_at_the_next_frame_that_allows_it() {
 }
 
 #[test]
+fn a_frame_of_the_base_layer_that_comes_late_is_sent() {
+    let mut receiver = Receiver::wanting(0, 2);
+    let order = [0, 1, 2, 3, 5, 4, 6];
+    let sent: Vec<_> = order
+        .into_iter()
+        .filter_map(|number| receiver.offer(&l1t3(number, number)))
+        .map(|sent| sent.number)
+        .collect();
+    assert_eq!(sent, order);
+}
+
+#[test]
 fn media_plane_case_91_without_switches_between_a_keyframe_is_asked_for() {
     let mut receiver = Receiver::wanting(0, 0);
     let key = Frame {

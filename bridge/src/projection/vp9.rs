@@ -207,7 +207,12 @@ impl SpatialGate<'_> {
             false => wanted,
         };
         let passes = spatial_id == top || spatial_id < top && descriptor.is_layer_reference();
-        (passes && fits && self.is_decodable(frame, frames, true)).then(|| Note {
+        let sent = passes && fits && self.is_decodable(frame, frames, true);
+        if descriptor.temporal_id() == 0 {
+            let id = frame.id;
+            self.layers.set_base(spatial_id, Base { id, sent });
+        }
+        sent.then(|| Note {
             marks_end: spatial_id == top || overtaken,
             ..Note::default()
         })
@@ -293,12 +298,22 @@ impl Gate for SpatialGate<'_> {
                     Some(below) => below.accepted,
                     None => layers.is_sent(below),
                 }));
+        // Layers that rest on nothing do not go on where one of them was marked as the end.
+        let rests = inter_picture || descriptor.is_inter_layer();
+        let has_ended = |below: u8| {
+            let below = frames.by_id(picture << LAYER_BITS | i64::from(below));
+            below.is_some_and(|below| below.note.marks_end)
+        };
+        let can = can && (rests || !(0..spatial_id).any(has_ended));
         let up = layers.current < spatial_id && spatial_id <= wanted;
-        let down = wanted <= spatial_id && spatial_id < layers.current;
+        // What is above it in this picture came first, and was sent: this is not the end.
+        let passed = frames.is_passed(frame.at);
+        let down = wanted <= spatial_id && spatial_id < layers.current && !passed;
         if up || down || fewer {
             if can {
                 layers.switch(picture, spatial_id);
-            } else {
+            } else if temporal_id == 0 {
+                // In others the layer below may be missing for want of its temporal layer.
                 filter.want_keyframe();
             }
         }
@@ -316,15 +331,21 @@ impl Gate for SpatialGate<'_> {
                 filter.want_keyframe();
             }
         }
-        let fits = match entry {
-            Entry::Keyframe | Entry::Below => true,
-            Entry::Above => temporal_id == 0,
-            Entry::Wanted => match wanted.cmp(&current) {
-                Ordering::Less => temporal_id == 0,
-                Ordering::Equal => temporal_id <= filter.target().temporal(),
-                Ordering::Greater => true,
-            },
-        };
+        // What is wanted of temporal layers does not change within a picture either.
+        let goes_on = below.is_some()
+            && frames
+                .by_id(frame.id - 1)
+                .is_some_and(|below| below.accepted);
+        let fits = goes_on
+            || match entry {
+                Entry::Keyframe | Entry::Below => true,
+                Entry::Above => temporal_id == 0,
+                Entry::Wanted => match wanted.cmp(&current) {
+                    Ordering::Less => temporal_id == 0,
+                    Ordering::Equal => temporal_id <= filter.target().temporal(),
+                    Ordering::Greater => true,
+                },
+            };
         if !(passes && can && fits && self.is_decodable(frame, frames, false)) {
             return None;
         }
@@ -334,7 +355,7 @@ impl Gate for SpatialGate<'_> {
             wanted.max(current)
         };
         Some(Note {
-            marks_end: spatial_id == top || overtaken,
+            marks_end: (spatial_id == top || overtaken) && !passed,
             ..Note::default()
         })
     }

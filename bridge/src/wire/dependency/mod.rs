@@ -323,6 +323,16 @@ impl DependencyParser {
 
     fn learn(&mut self, index: u64, structure: Arc<TemplateStructure>) {
         let all = structure.all_targets();
+        // A repetition says only that all targets are active again; others keep their places.
+        if let Some(known) = self.at(index)
+            && known.structure == structure
+        {
+            if index >= known.active_index {
+                known.active_targets = all;
+                known.active_index = index;
+            }
+            return;
+        }
         let equal = self
             .known
             .iter()
