@@ -211,7 +211,7 @@ async fn serve_operators(
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("can not serve HTTP on {address}: {error}. Choose another address with --private")
     })?;
-    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(sockets));
+    let process = DaemonProcess::new(bridge.clone(), &config, Arc::clone(sockets), false);
     let handler = Handler::new(HandlerOptions {
         sctp: true,
         websockets: None,

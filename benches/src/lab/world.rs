@@ -174,7 +174,14 @@ impl World {
             };
             let spread = Duration::from_millis(5);
             let number = number as u32;
-            let sources = join::sources_of((number, number), &part, &picture, BEGIN, spread, &mut random);
+            let sources = join::sources_of(
+                (number, number),
+                &part,
+                &picture,
+                BEGIN,
+                spread,
+                &mut random,
+            );
             let keys = floor::keys(number, PROFILE);
             let phase = Some(client::phase(&mut random));
             let mut client = Client::fixed(BEGIN, number, keys, bridge, sources, phase);
