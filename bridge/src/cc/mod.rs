@@ -20,9 +20,11 @@ mod loss;
 mod path_loss;
 mod probe;
 mod rate_control;
+mod receive_side;
 mod reported_loss;
 #[cfg(test)]
 mod scenarios;
 
 pub use estimator::{Mechanism, SendSideEstimator};
 pub use probe::{ClusterId, ProbeBurst};
+pub use receive_side::ReceiveSideEstimator;

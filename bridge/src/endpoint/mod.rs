@@ -137,7 +137,7 @@ impl Endpoint {
             inbound: None,
             early: EarlyMedia::default(),
             formats: FormatTable::default(),
-            uplink: Uplink::new(&config.audio),
+            uplink: Uplink::new(config),
             downlink: Downlink {
                 srtp: None,
                 path: None,
