@@ -188,8 +188,8 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             lifted_at: 40.0,
             bounds: Bounds {
-                freezes: 6,
-                queue: 290.0,
+                freezes: 2,
+                queue: 100.0,
                 audio_lost: 0.002,
                 ..CHANGING
             },
@@ -240,8 +240,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             bounds: Bounds {
-                utilisation: 0.65,
-                queue: 65.0,
+                utilisation: 0.8,
+                queue: 60.0,
                 ..STABLE
             },
             ..one(
@@ -318,9 +318,9 @@ pub fn all() -> Vec<Scenario> {
     scenarios.push(Scenario {
         roles: vec![SENDER, VIEWER, VIEWER],
         bounds: Bounds {
-            utilisation: 0.4,
-            switches: 24.0,
-            queue: 70.0,
+            utilisation: 0.45,
+            switches: 16.0,
+            queue: 50.0,
             ..STABLE
         },
         ..one(

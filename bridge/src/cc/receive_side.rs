@@ -107,7 +107,7 @@ impl ReceiveSideEstimator {
             }
         };
         self.sent = Some((send_time, ticks));
-        let micros = i128::from(ticks) * 1_000_000 >> TICK_BITS;
+        let micros = (i128::from(ticks) * 1_000_000) >> TICK_BITS;
         Time::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 }

@@ -132,10 +132,8 @@ fn audio_is_numbered_with_video_where_that_was_negotiated() {
     );
     assert_eq!(all.len(), 38);
     // One count for both, in the order of sending.
-    let mut expected = 1;
-    for (_, number) in &all {
+    for (expected, (_, number)) in (1..).zip(&all) {
         assert_eq!(*number, Some(expected));
-        expected += 1;
     }
 }
 
