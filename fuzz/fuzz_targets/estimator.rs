@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
                     estimator.on_feedback(now, &feedback);
                 }
             }
-            3 => estimator.on_loss_report(now, f64::from(value) / 256.0 - 1.0),
+            3 => estimator.on_loss_report(now, u32::from(value), u32::from(value) / 3),
             4 => estimator.on_rtt(Duration::from_micros(u64::from(b) << (a % 56))),
             5 => estimator.on_remb(now, Bitrate::bps(u64::from(b) << (a % 56))),
             6 => estimator.set_demand(

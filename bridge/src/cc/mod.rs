@@ -2,7 +2,8 @@
 //!
 //! [`SendSideEstimator`] is Google congestion control as libwebrtc has it today:
 //! feedback about sent packets (`history`) goes through a delay detector (`delay`) that steers an
-//! increase/decrease rate control (`rate_control`); measured loss bounds the result (`loss`); probe
+//! increase/decrease rate control (`rate_control`); loss bounds the result by a model of the path (`loss`, `path_loss`; `reported_loss` where
+//! only reports tell of it); probe
 //! clusters (`probe`) find out quickly about more. Constants are those of the media-plane spec
 //! §2.22 and §2.23, which are libwebrtc's at M138, unless another source is given.
 //!
@@ -11,6 +12,8 @@
 //! and [`SendSideEstimator::poll_padding`] tell how many bytes of RTX or padding to send. What to send
 //! instead is the allocator's matter, which tells its wishes by [`SendSideEstimator::set_demand`]. [`Pacer`] spreads bursts of video at
 //! [`SendSideEstimator::pacing_rate`].
+//!
+//! In the other direction, [`ReceiveSideEstimator`] finds out for senders that can not do that themselves.
 
 mod acked;
 mod app_limited;
@@ -22,6 +25,7 @@ mod pacer;
 mod path_loss;
 mod probe;
 mod rate_control;
+mod receive_side;
 mod reported_loss;
 #[cfg(test)]
 mod scenarios;
@@ -29,3 +33,4 @@ mod scenarios;
 pub use estimator::{Mechanism, SendSideEstimator};
 pub use pacer::Pacer;
 pub use probe::{ClusterId, ProbeBurst};
+pub use receive_side::ReceiveSideEstimator;

@@ -17,6 +17,9 @@ use crate::worker::context::Context;
 /// Period of sender reports.
 const SENDER_REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// SSRCs in a REMB (media-plane spec §2.20).
+const MAX_REMB_SSRCS: usize = 8;
+
 /// What one compound asks for that reaches beyond its sender; collected first, then done.
 pub(super) enum Wish {
     Nack { ssrc: u32, sequence: u16 },
@@ -296,6 +299,16 @@ impl Shard {
         let Some(endpoint) = self.endpoints.get_mut(index) else {
             return;
         };
+        let now = cx.now;
+        let rtt = endpoint.downlink.round_trip();
+        let bandwidth = endpoint.uplink.bandwidth.as_mut();
+        let bandwidth = bandwidth.filter(|_| endpoint.formats.wants_remb());
+        let bandwidth = bandwidth.and_then(|bandwidth| {
+            if let Some(rtt) = rtt {
+                bandwidth.on_rtt(rtt);
+            }
+            bandwidth.estimate(now)
+        });
         let mut blocks = [ReportBlock::default(); rtcp::MAX_REPORT_BLOCKS];
         for (kind, sender) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
             let mut count = 0;
@@ -324,6 +337,14 @@ impl Shard {
             let mut buffer = [0; 1_024];
             let mut compound = Compound::new(&mut buffer);
             if compound.receiver_report(sender, &blocks[..count]) {
+                if kind == MediaKind::Video
+                    && let Some(bandwidth) = bandwidth
+                {
+                    let mut ssrcs = [0; MAX_REMB_SSRCS];
+                    let known = endpoint.uplink.recent_video(now, &mut ssrcs);
+                    // There is room for it behind the longest report.
+                    let _ = compound.remb(sender, bandwidth, &ssrcs[..known]);
+                }
                 let len = compound.len();
                 endpoint.downlink.send_rtcp(cx, &buffer[..len]);
             }

@@ -25,6 +25,7 @@ use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::{self, BindingRequest, RoleClaim, StunMessage};
 use crate::worker::Worker;
 
+mod bandwidth;
 mod exports;
 mod pacing;
 mod watch;
@@ -68,15 +69,21 @@ struct Joining {
     visitor: bool,
     rewriting: bool,
     remb: bool,
+    /// transport-cc was negotiated for audio too.
+    audio_cc: bool,
 }
 
-fn formats(remb: bool) -> MediaFormats {
+fn formats(remb: bool, audio_cc: bool) -> MediaFormats {
     let feedback = Feedback {
         transport_cc: !remb,
         remb,
         nack: true,
         pli: true,
         fir: true,
+    };
+    let audio = Feedback {
+        transport_cc: audio_cc,
+        ..Feedback::default()
     };
     let format = |number, codec, clock_rate, associated, feedback| PayloadType {
         number,
@@ -87,7 +94,7 @@ fn formats(remb: bool) -> MediaFormats {
     };
     let mut formats = MediaFormats {
         payload_types: vec![
-            format(OPUS, Codec::Opus, 48_000, None, Feedback::default()),
+            format(OPUS, Codec::Opus, 48_000, None, audio),
             format(VP8, Codec::Vp8, 90_000, None, feedback),
             format(RTX, Codec::Rtx, 90_000, Some(VP8), Feedback::default()),
         ],
@@ -179,7 +186,10 @@ impl Room {
             visitor: joining.visitor,
             pool: 0,
         })));
-        self.command(Command::Formats(key, Arc::new(formats(joining.remb))));
+        self.command(Command::Formats(
+            key,
+            Arc::new(formats(joining.remb, joining.audio_cc)),
+        ));
         let ice = RemoteIce {
             credentials: Some(client.remote.clone()),
             ..RemoteIce::default()

@@ -56,6 +56,12 @@ impl FormatTable {
         }
     }
 
+    /// Whether the endpoint wants to be told by REMB what to send: it has no transport-cc to find out.
+    #[inline]
+    pub fn wants_remb(&self) -> bool {
+        self.remb && !self.transport_cc
+    }
+
     /// Tables for `formats`.
     pub fn new(formats: Arc<MediaFormats>) -> FormatTable {
         let mut table = FormatTable {

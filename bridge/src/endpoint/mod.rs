@@ -143,7 +143,7 @@ impl Endpoint {
             inbound: None,
             early: EarlyMedia::default(),
             formats: Arc::default(),
-            uplink: Uplink::new(&config.audio),
+            uplink: Uplink::new(config),
             downlink: Downlink {
                 srtp: None,
                 path: None,

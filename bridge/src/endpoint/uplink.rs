@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::formats::{FormatTable, kind_of};
+use crate::cc::ReceiveSideEstimator;
+use crate::config::EstimatorConfig;
 use crate::counters::Counter;
 use crate::ids::{EndpointKey, SourceKey};
 use crate::limits;
@@ -93,6 +95,9 @@ pub(crate) struct Uplink {
     /// Activity of video streams that are no longer signaled.
     past_video: Duration,
     pub mute_video: bool,
+    /// What the endpoint can send, if it wants to be told that.
+    pub bandwidth: Option<Box<ReceiveSideEstimator>>,
+    estimator: EstimatorConfig,
     /// SSRC of the newest packet that carried a transport-cc number: the media SSRC of feedback.
     pub twcc_media_ssrc: u32,
 }
@@ -127,12 +132,12 @@ fn earlier(due: Time, other: Option<Time>) -> Time {
 }
 
 impl Uplink {
-    pub fn new(config: &crate::config::AudioConfig) -> Uplink {
+    pub fn new(config: &crate::config::BridgeConfig) -> Uplink {
         Uplink {
             streams: Vec::new(),
             twcc: TwccReceiver::new(),
             due: Time::FAR,
-            gate: AudioGate::new(config),
+            gate: AudioGate::new(&config.audio),
             budget: IngressBudget::new(),
             auth_failures: AuthFailures::default(),
             rate: RateWindow::default(),
@@ -140,6 +145,8 @@ impl Uplink {
             bytes: 0,
             past_video: Duration::ZERO,
             mute_video: false,
+            bandwidth: None,
+            estimator: config.estimator,
             twcc_media_ssrc: 0,
         }
     }
@@ -319,7 +326,7 @@ impl Uplink {
         packet.kept = [(0, 0); KEPT_EXTENSIONS.len()];
         let extension_map = formats.extensions();
         let data_start = packet.data.as_ptr() as usize;
-        let mut transport_sequence = None;
+        let (mut transport_sequence, mut send_time) = (None, None);
         for (id, value) in extensions::elements(&header, &packet.data[..len]) {
             let Some(extension) = extension_map.extension(id) else {
                 continue;
@@ -328,6 +335,11 @@ impl Uplink {
                 Extension::TransportCc => {
                     if let Ok(bytes) = <[u8; 2]>::try_from(value) {
                         transport_sequence.get_or_insert(u16::from_be_bytes(bytes));
+                    }
+                }
+                Extension::AbsSendTime if formats.wants_remb() => {
+                    if let Ok([a, b, c]) = <[u8; 3]>::try_from(value) {
+                        send_time.get_or_insert(u32::from_be_bytes([0, a, b, c]));
                     }
                 }
                 Extension::AudioLevel if level.is_none() => {
@@ -346,6 +358,13 @@ impl Uplink {
             self.twcc_media_ssrc = header.ssrc;
             self.twcc.on_packet(now, sequence, header.marker);
             self.due = earlier(self.due, self.twcc.poll_timeout());
+        }
+        if let Some(send_time) = send_time {
+            let incoming = self.rate.rate(now);
+            let config = self.estimator;
+            self.bandwidth
+                .get_or_insert_with(|| Box::new(ReceiveSideEstimator::new(config)))
+                .on_packet(now, send_time, len, incoming);
         }
         let mut end = header
             .payload_end(&packet.data[..len])
@@ -521,6 +540,20 @@ impl Uplink {
     /// Loss of what the endpoint sends, 0 to 1, from gaps in its transport-cc numbers.
     pub fn loss(&self, now: Time) -> f32 {
         self.twcc.loss(now)
+    }
+
+    /// SSRCs of the video streams that came lately, at most as many as there is room for.
+    pub fn recent_video(&self, now: Time, ssrcs: &mut [u32]) -> usize {
+        let video = |stream: &&UplinkStream| {
+            let seen = stream.seen.is_some_and(|seen| now - seen <= ACTIVE);
+            seen && stream.active_time(MediaKind::Video).is_some()
+        };
+        let recent = self.streams.iter().filter(video);
+        ssrcs
+            .iter_mut()
+            .zip(recent)
+            .map(|(place, stream)| *place = stream.ssrc)
+            .count()
     }
 
     /// How long its video streams were active, summed over them.

@@ -80,8 +80,8 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             bounds: Bounds {
-                utilisation: 0.65,
-                queue: 65.0,
+                utilisation: 0.8,
+                queue: 60.0,
                 ..STABLE
             },
             ..one(
@@ -177,9 +177,9 @@ pub fn all() -> Vec<Scenario> {
     scenarios.push(Scenario {
         roles: vec![SENDER, VIEWER, VIEWER],
         bounds: Bounds {
-            utilisation: 0.4,
-            switches: 24.0,
-            queue: 70.0,
+            utilisation: 0.45,
+            switches: 16.0,
+            queue: 50.0,
             ..STABLE
         },
         ..one(
