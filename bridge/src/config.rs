@@ -162,7 +162,9 @@ impl Default for EstimatorConfig {
 /// Pacing towards receivers whose estimate counts (`videobridge.cc.pacing`).
 #[derive(Clone, Copy, Debug)]
 pub struct PacingConfig {
-    /// Video leaves at this multiple of the estimate; zero: as it comes.
+    /// Video leaves at this multiple of the estimate; zero: as it comes. libwebrtc: 2.5 until it has feedback (`kDefaultPaceMultiplier`),
+    /// 1.1 after that (`kDefaultPaceMultiplierWithSendSideBwe`). Between them: senders have paced already, and in the link lab 1.1 kept a
+    /// full queue full for longer, which cost audio.
     pub factor: f64,
     /// What this rate sends in this time may leave at once (libwebrtc: `kDefaultBurstInterval`).
     pub burst: Duration,
@@ -171,8 +173,8 @@ pub struct PacingConfig {
 impl Default for PacingConfig {
     fn default() -> Self {
         PacingConfig {
-            factor: 2.5,
-            burst: Duration::from_millis(20),
+            factor: 1.5,
+            burst: Duration::from_millis(40),
         }
     }
 }
