@@ -162,9 +162,8 @@ impl Default for EstimatorConfig {
 /// Pacing towards receivers whose estimate counts (`videobridge.cc.pacing`).
 #[derive(Clone, Copy, Debug)]
 pub struct PacingConfig {
-    /// Video leaves at this multiple of the estimate; zero: as it comes. libwebrtc: 2.5 until it has feedback (`kDefaultPaceMultiplier`),
-    /// 1.1 after that (`kDefaultPaceMultiplierWithSendSideBwe`). Between them: senders have paced already, and in the link lab 1.1 kept a
-    /// full queue full for longer, which cost audio.
+    /// Video leaves at this multiple of the estimate; zero, the default: as it comes. libwebrtc: 2.5 until it has feedback
+    /// (`kDefaultPaceMultiplier`), 1.1 after that (`kDefaultPaceMultiplierWithSendSideBwe`).
     pub factor: f64,
     /// What this rate sends in this time may leave at once (libwebrtc: `kDefaultBurstInterval`).
     pub burst: Duration,
@@ -173,7 +172,7 @@ pub struct PacingConfig {
 impl Default for PacingConfig {
     fn default() -> Self {
         PacingConfig {
-            factor: 1.5,
+            factor: 0.0,
             burst: Duration::from_millis(40),
         }
     }

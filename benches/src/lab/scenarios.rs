@@ -303,7 +303,7 @@ pub fn all() -> Vec<Scenario> {
         ),
     ];
     scenarios.push(Scenario {
-        // Loose: probes shorter than the burst see more than the path carries, so the estimate is too high now and then.
+        // Loose: the queue behind the shaper fills now and then, paced or not.
         bounds: Bounds {
             utilisation: 0.65,
             queue: 300.0,
