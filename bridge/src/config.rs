@@ -167,7 +167,8 @@ impl Default for EstimatorConfig {
 /// Pacing towards receivers whose estimate counts (`videobridge.cc.pacing`).
 #[derive(Clone, Copy, Debug)]
 pub struct PacingConfig {
-    /// Video leaves at this multiple of the estimate; zero: as it comes.
+    /// Video leaves at this multiple of the estimate; zero, the default: as it comes. libwebrtc: 2.5 until it has feedback
+    /// (`kDefaultPaceMultiplier`), 1.1 after that (`kDefaultPaceMultiplierWithSendSideBwe`).
     pub factor: f64,
     /// What this rate sends in this time may leave at once (libwebrtc: `kDefaultBurstInterval`).
     pub burst: Duration,
@@ -176,8 +177,8 @@ pub struct PacingConfig {
 impl Default for PacingConfig {
     fn default() -> Self {
         PacingConfig {
-            factor: 2.5,
-            burst: Duration::from_millis(20),
+            factor: 0.0,
+            burst: Duration::from_millis(40),
         }
     }
 }

