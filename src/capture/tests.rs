@@ -1,6 +1,9 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use causeway_bridge::config::BridgeConfig;
+use causeway_bridge::control::api::{ConferenceOptions, EndpointOptions};
 use causeway_bridge::ids::{Path as NetPath, SocketId};
+use causeway_bridge::net::NoHost;
 use causeway_bridge::time::Time;
 
 use super::*;
@@ -174,5 +177,71 @@ fn files_are_new_and_for_their_owner_only() {
         assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
     }
     assert!(!target.exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn captures_are_counted_and_end_with_their_endpoints() {
+    let folder = std::env::temp_dir().join(format!("causeway-captures-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut config = BridgeConfig::default();
+    config.net.bind = vec![([127, 0, 0, 1], 0).into()];
+    config.net.workers = Some(1);
+    config.net.receive_buffer = 1 << 16;
+    let bridge = Bridge::start(config, Arc::new(NoHost)).unwrap();
+    let options = CaptureOptions {
+        enabled: true,
+        directory: folder.clone(),
+        ..CaptureOptions::default()
+    };
+    let files = CaptureFiles::new(bridge.clone(), options, true);
+    let targets: Vec<CaptureTarget> = bridge.with_control(|control, now| {
+        let options = ConferenceOptions {
+            meeting_id: "m1".into(),
+            name: None,
+        };
+        let conference = control.create_conference(now, options).unwrap();
+        let endpoints = (0..=MAX_CAPTURES).map(|number| {
+            let options = EndpointOptions {
+                id: format!("ep{number}").as_str().into(),
+                stats_id: None,
+                ice_controlling: true,
+                ssrc_rewriting: false,
+                mid_demux: false,
+                visitor: false,
+                private_addresses: false,
+                sctp: false,
+                diarize: false,
+            };
+            CaptureTarget {
+                conference: control.local_id(conference),
+                endpoint: format!("ep{number}"),
+                key: control.create_endpoint(now, conference, options).unwrap(),
+            }
+        });
+        endpoints.collect()
+    });
+    let (last, others) = targets.split_last().unwrap();
+    for target in others {
+        files.start(target).unwrap();
+    }
+    let refused = files.start(last);
+    assert!(matches!(refused, Err(CaptureError::Busy(_))), "{refused:?}");
+    // One that leaves makes room.
+    bridge.with_control(|control, now| control.expire_endpoint(now, others[0].key));
+    while files.is_on(others[0].key) {
+        thread::yield_now();
+    }
+    // For one that has left there is nothing to capture, and no file stays.
+    let before = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files.start(&others[0]), Err(CaptureError::Gone));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), before);
+    files.start(last).unwrap();
+    let summary = files.stop(last.key).unwrap();
+    assert_eq!((summary.packets, summary.dropped), (0, 0));
+    assert_eq!(files.stop(last.key), None);
+    bridge.stop();
+    files.finish();
+    assert!(!files.is_on(others[1].key));
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 const FIRST_HEAD: usize = 48;
 /// Bytes kept of other payloads.
 const LATER_HEAD: usize = 6;
+/// The same where a source has one stream, which may have spatial layers.
+const LAYER_HEAD: usize = 16;
 /// Header extensions that a bridge reads to choose among packets, by their ids in the demo.
 const EXTENSIONS: [(u8, &str); 2] = [(1, "audio-level"), (11, "dependency-descriptor")];
 /// Bytes of a pcap file's header, and of that of a record.
@@ -164,9 +166,12 @@ fn line(
     let timestamp = packet.word(4)?;
     let first = newest.insert(encoding, timestamp) != Some(timestamp);
     let head = if first { FIRST_HEAD } else { LATER_HEAD };
-    // Spatial layers have one timestamp, and each begins with a descriptor; those of later layers are longer than others.
-    let layered = wanted.ssrcs.len() == 1 && packet.data.len() > 12;
-    let head = if layered { head.max(16) } else { head };
+    // Spatial layers share a timestamp, and each begins with a descriptor of its own.
+    let head = if wanted.ssrcs.len() == 1 {
+        head.max(LAYER_HEAD)
+    } else {
+        head
+    };
     let micros = packet.micros - *started.get_or_insert(packet.micros);
     let kept = elements(extensions, two_bytes)
         .into_iter()

@@ -12,40 +12,6 @@ use causeway_tests::streams::{Wanted, reduce};
 use causeway_tests::{Call, eventually};
 use serde_json::Value;
 
-/// A video recording: its name, what the page is asked for, payload type, codec, encodings.
-const VIDEO: [(&str, &str, u8, &str, usize); 9] = [
-    // With a dependency descriptor Chromium leaves the picture ids of VP8 out.
-    (
-        "vp8-simulcast",
-        "codec=vp8&mode=L1T3&without=dependency-descriptor",
-        100,
-        "VP8",
-        3,
-    ),
-    ("vp8-simulcast-dd", "codec=vp8&mode=L1T3", 100, "VP8", 3),
-    ("vp9-svc", "codec=vp9&mode=L3T3_KEY", 101, "VP9", 1),
-    ("vp9-simulcast", "codec=vp9&mode=L1T3", 101, "VP9", 3),
-    ("av1-svc", "codec=av1&mode=L3T3", 41, "AV1", 1),
-    ("av1-svc-key", "codec=av1&mode=L3T3_KEY", 41, "AV1", 1),
-    ("av1-simulcast", "codec=av1&mode=L1T3", 41, "AV1", 3),
-    (
-        "h264-simulcast",
-        "codec=h264&mode=L1T1&without=dependency-descriptor",
-        107,
-        "H264",
-        3,
-    ),
-    ("h264-simulcast-dd", "codec=h264&mode=L1T3", 107, "H264", 3),
-];
-/// An audio recording: its name, what the page is asked for, payload types and codecs.
-const AUDIO: [(&str, &str, &[(u8, &str)]); 2] = [
-    ("opus", "codec=vp8", &[(111, "OPUS")]),
-    (
-        "opus-red",
-        "codec=vp8&audio=red",
-        &[(111, "OPUS"), (112, "RED")],
-    ),
-];
 /// Bytes of a recording at most.
 const MAX_LEN: usize = 190_000;
 /// The one who watches changes between a small and a large picture so often, which asks for keyframes.
@@ -53,48 +19,99 @@ const CHANGES: usize = 3;
 /// And keeps each for so long.
 const HOLD: Duration = Duration::from_millis(1_500);
 
+/// All of them.
+const RECORDINGS: [Recording; 11] = [
+    // With a dependency descriptor Chromium leaves the picture ids of VP8 out.
+    video(
+        "vp8-simulcast",
+        "codec=vp8&mode=L1T3&without=dependency-descriptor",
+        &[(100, "VP8")],
+        3,
+    ),
+    video(
+        "vp8-simulcast-dd",
+        "codec=vp8&mode=L1T3",
+        &[(100, "VP8")],
+        3,
+    ),
+    video("vp9-svc", "codec=vp9&mode=L3T3_KEY", &[(101, "VP9")], 1),
+    video("vp9-simulcast", "codec=vp9&mode=L1T3", &[(101, "VP9")], 3),
+    video("av1-svc", "codec=av1&mode=L3T3", &[(41, "AV1")], 1),
+    video("av1-svc-key", "codec=av1&mode=L3T3_KEY", &[(41, "AV1")], 1),
+    video("av1-simulcast", "codec=av1&mode=L1T3", &[(41, "AV1")], 3),
+    video(
+        "h264-simulcast",
+        "codec=h264&mode=L1T1&without=dependency-descriptor",
+        &[(107, "H264")],
+        3,
+    ),
+    video(
+        "h264-simulcast-dd",
+        "codec=h264&mode=L1T3",
+        &[(107, "H264")],
+        3,
+    ),
+    audio("opus", "codec=vp8", &[(111, "OPUS")]),
+    audio(
+        "opus-red",
+        "codec=vp8&audio=red",
+        &[(111, "OPUS"), (112, "RED")],
+    ),
+];
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments
         .next()
         .expect("usage: causeway-record DIRECTORY [NAME …]");
     let names: Vec<String> = arguments.collect();
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    for (name, wishes, number, codec, encodings) in VIDEO {
-        if wanted(name) {
-            let recording = Recording {
-                name,
-                wishes,
-                kind: "video",
-                payload_types: &[(number, codec)],
-                encodings,
-            };
-            recording.make(Path::new(&folder));
-        }
-    }
-    for (name, wishes, payload_types) in AUDIO {
-        if wanted(name) {
-            let recording = Recording {
-                name,
-                wishes,
-                kind: "audio",
-                payload_types,
-                encodings: 1,
-            };
+    for recording in RECORDINGS {
+        if names.is_empty() || names.iter().any(|name| name == recording.name) {
             recording.make(Path::new(&folder));
         }
     }
 }
 
-struct Recording<'a> {
-    name: &'a str,
-    wishes: &'a str,
-    kind: &'a str,
-    payload_types: &'a [(u8, &'a str)],
+/// What is recorded.
+struct Recording {
+    name: &'static str,
+    /// What the page is asked for.
+    wishes: &'static str,
+    kind: &'static str,
+    payload_types: &'static [(u8, &'static str)],
     encodings: usize,
 }
 
-impl Recording<'_> {
+const fn video(
+    name: &'static str,
+    wishes: &'static str,
+    payload_types: &'static [(u8, &'static str)],
+    encodings: usize,
+) -> Recording {
+    Recording {
+        name,
+        wishes,
+        kind: "video",
+        payload_types,
+        encodings,
+    }
+}
+
+const fn audio(
+    name: &'static str,
+    wishes: &'static str,
+    payload_types: &'static [(u8, &'static str)],
+) -> Recording {
+    Recording {
+        name,
+        wishes,
+        kind: "audio",
+        payload_types,
+        encodings: 1,
+    }
+}
+
+impl Recording {
     fn make(&self, folder: &Path) {
         let private = free_port();
         let udp = free_port();
