@@ -153,6 +153,7 @@ async function joinFromLobby() {
             screen: fake || query.get('screen') === 'test' ? 'test' : '',
             codec: query.get('codec') ?? '',
             mode: query.get('mode') ?? '',
+            demux: query.get('demux') ?? '',
             channel: query.get('channel') ?? '',
         });
     } catch (error) {
@@ -400,6 +401,8 @@ const actions = {
         showFigures();
     },
     restartIce: () => act(() => conference.session?.restartIce()),
+    /** Sends a message to the bridge as it is. */
+    send: (colibriClass, fields) => conference.session?.send(colibriClass, fields),
     leave: () => conference.leave(),
 };
 

@@ -79,10 +79,11 @@ export class Conference extends EventTarget {
 
     /**
      * Joins. Camera and microphone are a device id, "" (any), "test" or "off"; `codec` is the preferred video codec;
+     * `mode` and `demux` are wishes of the session;
      * with the channel "websocket" no data channel is tried.
      */
-    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', mode = '', channel = '' }) {
-        Object.assign(this.#choices, { camera, microphone, screen, codec, mode, channel });
+    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', mode = '', demux = '', channel = '' }) {
+        Object.assign(this.#choices, { camera, microphone, screen, codec, mode, demux, channel });
         this.#wanted = { camera: camera !== 'off', microphone: microphone !== 'off' };
         this.room = room;
         this.name = name;
@@ -126,7 +127,7 @@ export class Conference extends EventTarget {
         const session = new Session({ ...reply, formats, dataChannel }, signaling, {
             microphone: this.#open.microphone?.track ?? null,
             camera: this.#open.camera?.track ?? null,
-        }, this.#choices.mode);
+        }, this.#choices);
         this.#session = session;
         const changed = () => this.#changed();
         signaling.addEventListener('roster', ({ detail }) => this.#onRoster(detail));

@@ -39,6 +39,7 @@ export class Session extends EventTarget {
     #transport;
     #version = 0;
     #mode;
+    #demux;
     #sections;
     #tracks = { microphone: null, camera: null, screen: null };
     #sent = { transport: '', sources: '' };
@@ -47,10 +48,14 @@ export class Session extends EventTarget {
     #closed = false;
     #recovery = { timer: 0, restarts: 0 };
 
-    /** With `mode` (`L3T3_KEY`, …), the camera is sent in spatial layers of one stream instead of simulcast. */
-    constructor(reply, signaling, tracks, mode = '') {
+    /**
+     * With the wish `mode` (`L3T3_KEY`, …), the camera is sent in spatial layers of one stream instead of simulcast; with
+     * `demux` "mid", the browser is not told the SSRCs of what it receives.
+     */
+    constructor(reply, signaling, tracks, { mode = '', demux = '' } = {}) {
         super();
         this.#mode = mode;
+        this.#demux = demux;
         this.#signaling = signaling;
         this.#endpoint = reply.endpoint;
         this.#formats = reply.formats;
@@ -171,12 +176,14 @@ export class Session extends EventTarget {
 
     async #negotiate() {
         const pc = this.#pc;
+        const told = section => (this.#demux === 'mid' && this.received.has(section.mid)
+            ? { ...section, streams: [] } : section);
         this.#version += 1;
         const offer = writeOffer({
             version: this.#version,
             transport: this.#transport,
             formats: this.#formats,
-            sections: this.#sections,
+            sections: this.#sections.map(told),
         });
         await pc.setRemoteDescription({ type: 'offer', sdp: offer });
         await this.#attach(Mid.microphone, this.#tracks.microphone, 'sendrecv');
