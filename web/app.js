@@ -153,6 +153,7 @@ async function joinFromLobby() {
             screen: fake || query.get('screen') === 'test' ? 'test' : '',
             codec: query.get('codec') ?? '',
             audio: query.get('audio') ?? '',
+            demux: query.get('demux') ?? '',
             channel: query.get('channel') ?? '',
             mode: query.get('mode') ?? '',
             without: query.get('without') ?? '',
@@ -402,6 +403,8 @@ const actions = {
         showFigures();
     },
     restartIce: () => act(() => conference.session?.restartIce()),
+    /** Sends a message to the bridge as it is. */
+    send: (colibriClass, fields) => conference.session?.send(colibriClass, fields),
     leave: () => conference.leave(),
 };
 

@@ -80,10 +80,10 @@ export class Conference extends EventTarget {
     /**
      * Joins. Camera and microphone are a device id, "" (any), "test" or "off"; `codec` is the preferred video codec,
      * `audio` that of audio; with the channel "websocket" no data channel is tried; header extensions whose URI contains `without` are not
-     * negotiated; for `mode` see {@link Session}.
+     * negotiated; for `mode` and `demux` see {@link Session}.
      */
-    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', audio = '', channel = '', mode = '', without = '' }) {
-        Object.assign(this.#choices, { camera, microphone, screen, codec, audio, channel, mode, without });
+    async join({ room, name, camera = '', microphone = '', screen = '', codec = '', audio = '', channel = '', mode = '', demux = '', without = '' }) {
+        Object.assign(this.#choices, { camera, microphone, screen, codec, audio, channel, mode, demux, without });
         this.#wanted = { camera: camera !== 'off', microphone: microphone !== 'off' };
         this.room = room;
         this.name = name;
@@ -128,11 +128,10 @@ export class Conference extends EventTarget {
             formats = withoutExtension(formats, this.#choices.without);
         }
         const dataChannel = reply.dataChannel && !(this.#choices.channel === 'websocket' && reply.webSocket);
-        const { mode } = this.#choices;
-        const session = new Session({ ...reply, formats, dataChannel, mode }, signaling, {
+        const session = new Session({ ...reply, formats, dataChannel }, signaling, {
             microphone: this.#open.microphone?.track ?? null,
             camera: this.#open.camera?.track ?? null,
-        });
+        }, this.#choices);
         this.#session = session;
         const changed = () => this.#changed();
         signaling.addEventListener('roster', ({ detail }) => this.#onRoster(detail));

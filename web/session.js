@@ -42,6 +42,7 @@ export class Session extends EventTarget {
     #transport;
     #mode;
     #version = 0;
+    #demux;
     #sections;
     #tracks = { microphone: null, camera: null, screen: null };
     #sent = { transport: '', sources: '' };
@@ -50,13 +51,17 @@ export class Session extends EventTarget {
     #closed = false;
     #recovery = { timer: 0, restarts: 0 };
 
-    constructor(reply, signaling, tracks) {
+    /**
+     * With the wish `demux` "mid", the browser is not told the SSRCs of what it receives; for `mode` see above.
+     */
+    constructor(reply, signaling, tracks, { mode = '', demux = '' } = {}) {
         super();
+        this.#mode = mode;
+        this.#demux = demux;
         this.#signaling = signaling;
         this.#endpoint = reply.endpoint;
         this.#formats = reply.formats;
         this.#transport = reply.transport;
-        this.#mode = reply.mode ?? '';
         Object.assign(this.#tracks, tracks);
         const { audio, video } = reply.bridgeSources;
         const own = (ssrc, msid) => [{ ssrc, msid }];
@@ -173,12 +178,14 @@ export class Session extends EventTarget {
 
     async #negotiate() {
         const pc = this.#pc;
+        const told = section => (this.#demux === 'mid' && this.received.has(section.mid)
+            ? { ...section, streams: [] } : section);
         this.#version += 1;
         const offer = writeOffer({
             version: this.#version,
             transport: this.#transport,
             formats: this.#formats,
-            sections: this.#sections,
+            sections: this.#sections.map(told),
         });
         await pc.setRemoteDescription({ type: 'offer', sdp: offer });
         await this.#attach(Mid.microphone, this.#tracks.microphone, 'sendrecv');

@@ -251,6 +251,14 @@ impl Participant {
         );
     }
 
+    /// Tells the bridge something that the page would not.
+    pub fn tells(&self, class: &str, fields: &Value) {
+        self.session.run(
+            "return window.causeway.actions.send(arguments[0], arguments[1])",
+            &[json!(class), fields.clone()],
+        );
+    }
+
     /// Asks the bridge for new ICE credentials, and waits until they are answered.
     pub fn restart_ice(&self) {
         self.session

@@ -179,6 +179,68 @@ fn meet_with_layers(codec: &str, name: &str, mode: &str) {
 }
 
 #[test]
+fn streams_are_told_apart_by_mid_alone() {
+    let call = Call::start(ANY_PORT);
+    let anna = call.join_with("anna", "demux=mid");
+    let (bo, clara) = (call.join("bo"), call.join("clara"));
+    all_meet(&[&anna, &bo, &clara]);
+
+    let state = anna.state();
+    let received = state["received"].as_array().expect("a list");
+    for (kind, letter) in [("audio", "a"), ("video", "v")] {
+        let mids: BTreeSet<&str> = received
+            .iter()
+            .filter(|one| one["kind"] == kind && one["live"] == true)
+            .filter_map(|one| one["mid"].as_str())
+            .collect();
+        assert!(mids.len() >= 2, "{mids:?}");
+        assert!(mids.iter().all(|mid| mid.starts_with(letter)), "{mids:?}");
+    }
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 360);
+    anna.sees(&clara);
+}
+
+#[test]
+fn a_wish_that_names_one_field_leaves_the_others_as_they_were() {
+    let call = Call::start(ANY_PORT);
+    let (anna, bo) = (call.join("anna"), call.join("bo"));
+    anna.stage(&bo);
+    anna.sees_height(&bo, "on stage", |height| height >= 720);
+
+    let last_n = |count: i32| {
+        anna.tells(
+            "ReceiverVideoConstraints",
+            &serde_json::json!({ "lastN": count }),
+        );
+    };
+    last_n(0);
+    eventually(
+        "bo hears that nobody wants the camera",
+        SOON,
+        || bo.state()["senderConstraints"].clone(),
+        |wanted| {
+            wanted
+                .as_object()
+                .is_some_and(|wanted| wanted.values().any(|height| *height == 0))
+        },
+    );
+    last_n(-1);
+    eventually(
+        "bo hears that the camera is wanted for the stage, as before",
+        SOON,
+        || bo.state()["senderConstraints"].clone(),
+        |wanted| {
+            wanted
+                .as_object()
+                .is_some_and(|wanted| wanted.values().any(|height| height.as_i64() >= Some(720)))
+        },
+    );
+    anna.sees(&bo);
+    anna.sees_height(&bo, "on stage again", |height| height >= 720);
+}
+
+#[test]
 fn a_websocket_serves_where_a_data_channel_does_not_open() {
     let call = Call::start(ANY_PORT);
     let anna = call.join_with("anna", "channel=websocket");
