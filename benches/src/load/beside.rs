@@ -109,10 +109,9 @@ pub fn table(name: &str, rows: &[(&Row, Vec<[Report; 2]>)]) -> String {
     let all = || rows.iter().flat_map(|(_, pairs)| pairs).flatten();
     let machine = all().next().map_or("", |report| &report.machine);
     let others = all().map(|report| report.generator.others_percent);
-    let least = others.clone().fold(f64::MAX, f64::min).min(9_999.0);
-    let most = others.fold(0.0, f64::max);
+    let others = others.sum::<f64>() / all().count().max(1) as f64;
     let mut out = format!(
-        "Measured on: {machine}; both bridges and the generator on the same machine, of which other programs took {least:.0} to {most:.0} % of a core meanwhile.\n\n\
+        "Measured on: {machine}; both bridges and the generator on the same machine, of which other programs took {others:.0} % of a core meanwhile.\n\n\
          | load | bridge | media packets/s out | CPU µs per packet | CPU % of a core | CPU time, multiple | latency p50 / p99 ms | lost % | frozen % | memory MB |\n\
          |---|---|---|---|---|---|---|---|---|---|\n"
     );

@@ -192,7 +192,8 @@ impl Endpoint {
                 report: now + jitter,
                 sender_report: now + jitter,
                 liveness: now + config.liveness.check_interval + jitter,
-                estimate_event: now + config.channel.connection_stats_interval,
+                // Well before the control plane looks for it, and not so long that it is stale then.
+                estimate_event: now + config.channel.connection_stats_interval * 9 / 10,
                 armed: Time::FAR,
             },
             notebook: Notebook::default(),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Worker;
 use crate::config::BridgeConfig;
@@ -512,4 +513,31 @@ fn t14_addresses_that_collide_under_one_seed_do_not_under_another() {
         second.hash_one(path(CLIENT)),
         "every table has its own key"
     );
+}
+
+/// The control plane tells clients once in an interval, the first time a whole interval after they came: it must know by then, each time,
+/// and nothing that is much older (bridge-channel spec §8.8, case 61).
+#[test]
+fn estimates_are_known_shortly_before_clients_are_told() {
+    let mut scene = Scene::new(1);
+    let begin = scene.now;
+    let interval = BridgeConfig::default().channel.connection_stats_interval;
+    let end = begin + 3 * interval;
+    let mut told = Vec::new();
+    loop {
+        scene.workers[1].end_turn(scene.now);
+        let events = scene.workers[1].outputs().events.drain(..);
+        let estimates = events.filter(|event| matches!(event, Event::Estimate(..)));
+        told.extend(estimates.map(|_| scene.now - begin));
+        let next = scene.workers[1].poll_timeout().expect("it has timers");
+        scene.now = next.max(scene.now + Duration::from_millis(1));
+        if scene.now >= end {
+            break;
+        }
+        scene.workers[1].handle_timeout(scene.now);
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (at, due) in told.iter().zip([interval, 2 * interval, 3 * interval]) {
+        assert!(*at < due && *at > due - interval / 5, "{told:?}");
+    }
 }

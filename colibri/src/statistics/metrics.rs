@@ -111,6 +111,56 @@ impl Statistics {
                 Total(total(Counter::SendErrors)),
             ),
             (
+                "srtp_send_queue_dropped_packets",
+                "Packets dropped because too much was to be sent at once.",
+                Total(dropped_out),
+            ),
+            (
+                "srtp_send_queue_exceptions",
+                "Send calls that the kernel refused.",
+                Total(total(Counter::SendErrors)),
+            ),
+            (
+                "colibri_queue_dropped_packets",
+                "Events for the control plane dropped because its queue was full.",
+                Total(total(Counter::DropEventFull)),
+            ),
+            (
+                "colibri_queue_exceptions",
+                "Always 0: requests have no queue that could fail.",
+                Total(0),
+            ),
+            (
+                "endpoint_receive_message_queue_dropped_packets",
+                "Always 0: messages of clients wait in their connection.",
+                Total(0),
+            ),
+            (
+                "endpoint_receive_message_queue_exceptions",
+                "Always 0: a message that can not be understood is answered or ignored.",
+                Total(0),
+            ),
+            (
+                "relay_srtp_send_queue_dropped_packets",
+                "Always 0: there are no relays.",
+                Total(0),
+            ),
+            (
+                "relay_srtp_send_queue_exceptions",
+                "Always 0: there are no relays.",
+                Total(0),
+            ),
+            (
+                "relay_endpoint_srtp_send_queue_dropped_packets",
+                "Always 0: there are no relays.",
+                Total(0),
+            ),
+            (
+                "relay_endpoint_srtp_send_queue_exceptions",
+                "Always 0: there are no relays.",
+                Total(0),
+            ),
+            (
                 "queue_dropped_packets",
                 "Packets and events dropped because some queue was full.",
                 Total(dropped),
