@@ -104,15 +104,12 @@ func (c *Client) receiveRTP(datagram []byte) error {
 	if c.missing != nil && c.missing(&packet) {
 		return nil
 	}
-	// Audio is not numbered for bandwidth estimation, everything else is.
+	// Everything is numbered for bandwidth estimation: audio negotiated it as well.
 	number := packet.GetExtension(extensionTransportCC)
-	switch audio := packet.PayloadType == payloadOpus; {
-	case audio && number == nil:
-	case !audio && len(number) == 2:
-		c.feedback.Record(packet.SSRC, binary.BigEndian.Uint16(number), time.Now().UnixMicro())
-	default:
+	if len(number) != 2 {
 		return fmt.Errorf("payload type %d with transport-wide number %x", packet.PayloadType, number)
 	}
+	c.feedback.Record(packet.SSRC, binary.BigEndian.Uint16(number), time.Now().UnixMicro())
 	known := c.got.streams[packet.SSRC]
 	if known == nil {
 		known = &stream{}

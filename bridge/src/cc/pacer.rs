@@ -143,7 +143,7 @@ impl<T> Pacer<T> {
     }
 
     /// How many packets wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
@@ -155,7 +155,7 @@ impl<T> Pacer<T> {
 
     /// More waits than may; the next has to be sent whatever the rate, see [`Pacer::take`].
     pub fn is_overfull(&self) -> bool {
-        self.len() > limits::PACED_PACKETS
+        self.waiting() > limits::PACED_PACKETS
     }
 
     /// The next packet that the rate allows to send now.

@@ -350,7 +350,7 @@ impl Shard {
     pub fn paced(&self) -> usize {
         let endpoints = self.endpoints.iter();
         endpoints
-            .map(|(_, endpoint)| endpoint.downlink.pacer.len())
+            .map(|(_, endpoint)| endpoint.downlink.pacer.waiting())
             .sum()
     }
 

@@ -18,6 +18,9 @@ struct Meeting {
     next: u16,
 }
 
+/// SSRC, sequence number, number for transport-cc.
+type Received = (u32, u16, Option<u16>);
+
 impl Meeting {
     fn with(config: BridgeConfig) -> Meeting {
         let mut meeting = Meeting::fresh(config);
@@ -72,8 +75,8 @@ impl Meeting {
         self.room.worker.end_turn(self.room.now);
     }
 
-    /// What the receiver was sent: SSRC, sequence number, number for transport-cc.
-    fn received(&mut self) -> Vec<(u32, u16, Option<u16>)> {
+    /// What the receiver was sent.
+    fn received(&mut self) -> Vec<Received> {
         let rtp = self.room.rtp(self.receiver);
         let packets = rtp.iter().map(|(header, data)| {
             let number = extensions::elements(header, data)
@@ -90,7 +93,7 @@ impl Meeting {
     }
 
     /// Lets time pass until nothing waits; what came, and when.
-    fn drain(&mut self) -> Vec<(Duration, (u32, u16, Option<u16>))> {
+    fn drain(&mut self) -> Vec<(Duration, Received)> {
         let begin = self.room.now;
         let mut all: Vec<_> = self
             .received()
@@ -212,7 +215,7 @@ fn a_probe_takes_what_waits_instead_of_padding() {
     meeting.burst(BURST);
     // The first video starts the first probe.
     let all = meeting.drain();
-    let media = |packets: &[(Duration, (u32, u16, Option<u16>))]| {
+    let media = |packets: &[(Duration, Received)]| {
         packets.iter().all(|(_, packet)| packet.0 == meeting.video)
     };
     assert!(media(&all), "padding while video waits");
