@@ -25,7 +25,7 @@ fn from(second: u64) -> Role {
 
 /// What several flows may do to each other.
 const SHARED: Bounds = Bounds {
-    utilisation: 0.1,
+    utilisation: 0.05,
     queue: 320.0,
     freezes: 12,
     switches: 40.0,
