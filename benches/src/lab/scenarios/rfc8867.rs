@@ -25,7 +25,7 @@ fn from(second: u64) -> Role {
 
 /// What several flows may do to each other.
 const SHARED: Bounds = Bounds {
-    utilisation: 0.05,
+    utilisation: 0.02,
     queue: 320.0,
     freezes: 12,
     switches: 40.0,
@@ -137,7 +137,7 @@ pub fn all() -> Vec<Scenario> {
             rivals: vec![Rivalry::Short; 10],
             // The files alone want more than there is.
             bounds: Bounds {
-                utilisation: 0.05,
+                utilisation: 0.005,
                 freezes: 80,
                 audio_lost: 0.05,
                 ..SHARED
