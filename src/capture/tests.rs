@@ -18,8 +18,8 @@ fn path() -> NetPath {
     }
 }
 
-/// A capture into memory.
-fn capture(sink: &mut Vec<u8>) -> Capture<&mut Vec<u8>> {
+/// A capture into `sink`.
+fn capture<W: Write>(sink: W) -> Capture<W> {
     Capture {
         conference: "c".to_owned(),
         endpoint: "e".to_owned(),
@@ -123,32 +123,7 @@ impl Write for Full {
 #[test]
 fn a_full_disk_ends_the_capture() {
     let (_tap, reader) = channel();
-    let mut nothing = Vec::new();
-    let Capture {
-        conference,
-        endpoint,
-        epoch_micros,
-        locals,
-        redact,
-        left,
-        deadline,
-        record,
-        summary,
-        ..
-    } = capture(&mut nothing);
-    let full = Capture {
-        sink: Full,
-        conference,
-        endpoint,
-        epoch_micros,
-        locals,
-        redact,
-        left,
-        deadline,
-        record,
-        summary,
-    };
-    assert_eq!(full.run(&reader, || false).bytes, 0);
+    assert_eq!(capture(Full).run(&reader, || false).bytes, 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::testing::Packet;
+use super::testing::{Network, Packet};
 use super::*;
 
 const FRAME_MS: u64 = 33;
@@ -47,26 +47,6 @@ struct InFlight {
     position: u64,
     packet: Packet,
 }
-
-/// How bad the network is.
-#[derive(Clone, Copy, Debug)]
-struct Network {
-    /// Lost for good, percent.
-    loss: u64,
-    /// Lost and repaired later, percent.
-    repaired: u64,
-    /// Arriving twice, percent.
-    duplicated: u64,
-    /// Delayed by up to this much.
-    jitter_ms: u64,
-}
-
-const CLEAN: Network = Network {
-    loss: 0,
-    repaired: 0,
-    duplicated: 0,
-    jitter_ms: 0,
-};
 
 struct Encoder {
     index: u64,
@@ -281,18 +261,12 @@ impl World {
     }
 
     fn fly(&mut self, delay: u64, flying: InFlight) {
-        let mut at = self.now + delay + self.random.below(self.network.jitter_ms + 1);
-        let fate = self.random.below(100);
-        if fate < self.network.loss {
-            return;
-        }
-        if fate < self.network.loss + self.network.repaired {
-            at += 30 + self.random.below(250);
-        }
-        self.flying.insert((at, self.order), flying);
-        if self.random.below(100) < self.network.duplicated {
-            self.flying
-                .insert((at + self.random.below(100), self.order + 1), flying);
+        let sent = self.now + delay;
+        let arrivals = self.network.arrivals(&mut self.random, sent);
+        for (order, at) in (self.order..).zip(arrivals) {
+            if let Some(at) = at {
+                self.flying.insert((at, order), flying);
+            }
         }
         self.order += 2;
     }
@@ -421,7 +395,7 @@ impl World {
 
     /// After a while on a clean network the receiver gets all of its target.
     fn check_liveness(&mut self, target: LayerIndex) {
-        self.network = CLEAN;
+        self.network = Network::CLEAN;
         self.encoders
             .iter_mut()
             .for_each(|encoder| encoder.enabled = true);
@@ -499,7 +473,13 @@ fn play(world: &mut World, steps: &[Step]) {
             Step::Absent(frames) => {
                 let target = world.projection.target();
                 world.set_target(LayerIndex::SUSPENDED);
-                let network = std::mem::replace(&mut world.network, Network { loss: 100, ..CLEAN });
+                let network = std::mem::replace(
+                    &mut world.network,
+                    Network {
+                        loss: 100,
+                        ..Network::CLEAN
+                    },
+                );
                 world.run(frames);
                 world.network = network;
                 world.set_target(target);
@@ -577,7 +557,7 @@ proptest! {
         layers in 1usize..=3,
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let mut world = World::new(seed, layers, true, CLEAN);
+        let mut world = World::new(seed, layers, true, Network::CLEAN);
         // Frames of different encodings do not overlap in time, so none is cut by a switch.
         world.set_target(LayerIndex::new(1, 0, 1));
         play(&mut world, &steps);
@@ -594,14 +574,14 @@ proptest! {
         wanted in 0u8..3,
         network in network(),
     ) {
-        let mut world = World::new(seed, layers, true, CLEAN);
+        let mut world = World::new(seed, layers, true, Network::CLEAN);
         let target = LayerIndex::new(0, 0, wanted);
         world.set_target(target);
         world.run(3);
         let begin = world.now;
         world.network = network;
         world.run(200);
-        world.network = CLEAN;
+        world.network = Network::CLEAN;
         world.run(20);
         world.check_order();
         for (id, frame) in world.frames.iter().filter(|(id, frame)| id.encoding == 0 && frame.captured_ms >= begin) {

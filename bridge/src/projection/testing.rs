@@ -1,6 +1,7 @@
 //! What the tests of projections share.
 
 use super::{Payload, VideoFacts};
+use crate::random::Random;
 use crate::wire::vp8::Vp8Descriptor;
 
 /// A VP8 packet as the tests write it down.
@@ -83,5 +84,41 @@ impl Packet {
             marker: self.marker,
             payload_type: 100,
         }
+    }
+}
+
+/// How bad the network is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    /// Lost for good, percent.
+    pub loss: u64,
+    /// Lost and repaired later, percent.
+    pub repaired: u64,
+    /// Arriving twice, percent.
+    pub duplicated: u64,
+    /// Delayed by up to this much.
+    pub jitter_ms: u64,
+}
+
+impl Network {
+    pub const CLEAN: Network = Network {
+        loss: 0,
+        repaired: 0,
+        duplicated: 0,
+        jitter_ms: 0,
+    };
+
+    /// When a packet that is sent at `at` ms arrives, if it does, and when once more.
+    pub fn arrivals(&self, random: &mut Random, at: u64) -> [Option<u64>; 2] {
+        let mut at = at + random.below(self.jitter_ms + 1);
+        let fate = random.below(100);
+        if fate < self.loss {
+            return [None; 2];
+        }
+        if fate < self.loss + self.repaired {
+            at += 30 + random.below(250);
+        }
+        let twice = random.below(100) < self.duplicated;
+        [Some(at), twice.then(|| at + random.below(100))]
     }
 }

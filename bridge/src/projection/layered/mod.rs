@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use super::testing::Network;
 use super::*;
 use crate::wire::dependency::DependencyParser;
 use crate::wire::h264::begins_keyframe;
@@ -46,26 +47,6 @@ impl Setup {
         }
     }
 }
-
-/// How bad the network is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Network {
-    /// Lost for good, percent.
-    loss: u64,
-    /// Lost and repaired later, percent.
-    repaired: u64,
-    /// Arriving twice, percent.
-    duplicated: u64,
-    /// Delayed by up to this much.
-    jitter_ms: u64,
-}
-
-const CLEAN: Network = Network {
-    loss: 0,
-    repaired: 0,
-    duplicated: 0,
-    jitter_ms: 0,
-};
 
 /// A packet under way.
 #[derive(Clone, Debug)]
@@ -119,7 +100,7 @@ impl World {
                 sequence: 1,
                 timestamp: 1,
             }),
-            checker: Checker::new(network.jitter_ms, network == CLEAN),
+            checker: Checker::new(network.jitter_ms, network == Network::CLEAN),
         };
         world.new_source();
         world
@@ -236,19 +217,13 @@ impl World {
     }
 
     fn fly(&mut self, delay: u64, flying: InFlight) {
-        let mut at = self.now + delay + self.random.below(self.network.jitter_ms + 1);
-        let fate = self.random.below(100);
-        if fate < self.network.loss {
-            return;
+        let sent = self.now + delay;
+        let arrivals = self.network.arrivals(&mut self.random, sent);
+        for (order, at) in (self.order..).zip(arrivals) {
+            if let Some(at) = at {
+                self.flying.insert((at, order), flying.clone());
+            }
         }
-        if fate < self.network.loss + self.network.repaired {
-            at += 30 + self.random.below(250);
-        }
-        if self.random.below(100) < self.network.duplicated {
-            let again = at + self.random.below(100);
-            self.flying.insert((again, self.order + 1), flying.clone());
-        }
-        self.flying.insert((at, self.order), flying);
         self.order += 2;
     }
 
@@ -301,7 +276,7 @@ impl World {
     /// After a while on a clean network the receiver gets exactly its target, asks for nothing more, and numbers
     /// have no holes.
     fn check_liveness(&mut self, target: LayerIndex) {
-        self.network = CLEAN;
+        self.network = Network::CLEAN;
         self.sudden = None;
         for encoder in self.encoders.iter_mut().filter(|encoder| !encoder.enabled) {
             encoder.stop_or_go();
@@ -488,7 +463,13 @@ fn play(world: &mut World, steps: &[Step]) {
             Step::Absent(frames) => {
                 let target = world.projection.target();
                 world.set_target(LayerIndex::SUSPENDED);
-                let network = std::mem::replace(&mut world.network, Network { loss: 100, ..CLEAN });
+                let network = std::mem::replace(
+                    &mut world.network,
+                    Network {
+                        loss: 100,
+                        ..Network::CLEAN
+                    },
+                );
                 world.run(frames);
                 world.network = network;
                 world.set_target(target);
@@ -605,7 +586,7 @@ proptest! {
         setup in prop_oneof![layered(vp9()), layered(Just(Codec::Av1)), plain(Codec::H264)],
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let mut world = World::new(seed, setup, CLEAN);
+        let mut world = World::new(seed, setup, Network::CLEAN);
         world.set_target(setup.target((1, 2, 2)));
         play(&mut world, &steps);
         world.checker.check_order();
@@ -619,7 +600,7 @@ proptest! {
         setup in prop_oneof![layered(vp9()), layered(Just(Codec::Av1))],
         wishes in prop::collection::vec(wish(), 1..8),
     ) {
-        let mut world = World::new(seed, setup, CLEAN);
+        let mut world = World::new(seed, setup, Network::CLEAN);
         let mut before: Option<LayerIndex> = None;
         for wish in wishes {
             let target = setup.target((wish.0, wish.1.min(setup.shape.spatial - 1), wish.2.min(setup.shape.temporal - 1)));
@@ -650,14 +631,14 @@ proptest! {
         wish in wish(),
         network in network(),
     ) {
-        let mut world = World::new(seed, setup, CLEAN);
+        let mut world = World::new(seed, setup, Network::CLEAN);
         let target = setup.target(wish);
         world.set_target(target);
         world.run(30);
         let begin = world.now;
         world.network = network;
         world.run(200);
-        world.network = CLEAN;
+        world.network = Network::CLEAN;
         world.run(20);
         world.checker.check_order();
         world.checker.check_late_ones(begin, world.layers_of(target));
